@@ -1,0 +1,122 @@
+"""Object stores: bytes under keys, with generations, in a folder or in a bucket.
+
+`Store` is the promise; `open_store` chooses by URL scheme. A store's client library is imported in that
+store's module alone, and only when it is used.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import urlsplit
+
+CHUNK_BYTES = 1 << 20
+"""Reads hand out blocks of at most this many bytes."""
+
+CREATE_ONLY = 0
+"""As `if_generation`: write only if nothing is there."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object: key, size in bytes, generation (another number after every write), time of the write."""
+
+    key: str
+    size: int
+    generation: int
+    updated: datetime
+
+
+class StoreError(Exception):
+    """The store cannot do it now or at all; the message is a sentence. The base of the errors below."""
+
+
+class ObjectNotFound(StoreError):  # noqa: N818
+    """No such object, or not in that generation."""
+
+
+class PreconditionFailed(StoreError):  # noqa: N818
+    """The object is not in the generation that the write asked for (`CREATE_ONLY`: it exists)."""
+
+
+class StoreFull(StoreError):  # noqa: N818
+    """No space left."""
+
+
+class Writer(Protocol):
+    """A write in progress: nothing is visible until `commit`; leaving the context without it aborts."""
+
+    def write(self, block: bytes) -> None:
+        """Appends `block`. Raises StoreError."""
+
+    def commit(self) -> ObjectInfo:
+        """Makes the object visible as a whole. Raises PreconditionFailed, StoreError."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Store(Protocol):
+    """Every method may raise StoreError. Keys are relative, `/`-separated, without `.` and `..` parts.
+
+    Writes are atomic: a reader sees the old object, the new one or none, never half of one.
+    `if_generation` None overwrites, `CREATE_ONLY` creates, another number replaces just that generation.
+    """
+
+    def uri(self, key: str) -> str:
+        """Where the object lies, as a person or another program would name it."""
+
+    def writer(self, key: str, *, content_type: str, if_generation: int | None = None) -> Writer:
+        """Starts a streamed write."""
+
+    def put(
+        self, key: str, content: bytes, *, content_type: str, if_generation: int | None = None
+    ) -> ObjectInfo:
+        """Writes a small object at once. Raises PreconditionFailed."""
+
+    def put_file(
+        self, key: str, path: Path, *, content_type: str, if_generation: int | None = None
+    ) -> ObjectInfo:
+        """Writes a local file, which the caller must not change afterwards. Raises PreconditionFailed."""
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """What is there now; None when nothing is."""
+
+    def get(self, key: str) -> tuple[bytes, ObjectInfo] | None:
+        """A small object as a whole; None when it is not there."""
+
+    def read(
+        self, key: str, *, generation: int | None = None, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes from `start` on, `length` of them, in blocks. Raises ObjectNotFound at once."""
+
+    def fetch(self, key: str, path: Path, *, generation: int | None = None) -> None:
+        """Makes the object readable as the local file `path`. Raises ObjectNotFound."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in the order of keys."""
+
+    def delete(self, key: str) -> None:
+        """Removes the object; not an error when it is not there."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Removes every object whose key begins with `prefix`."""
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`: `file:///absolute/folder` or `file://./relative/folder`.
+
+    Raises:
+        ValueError: the scheme is unknown; the message names the known ones.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        from contract.stores.filesystem import FileStore
+
+        return FileStore(Path(parts.netloc + parts.path).resolve())
+    raise ValueError(f"STEMJOB_STORE is {url!r}, but a store's URL begins with file://")
