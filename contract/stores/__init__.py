@@ -4,7 +4,7 @@
 store's module alone, and only when it is used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -92,8 +92,11 @@ class Store(Protocol):
 
     def read(
         self, key: str, *, generation: int | None = None, start: int = 0, length: int | None = None
-    ) -> Iterator[bytes]:
-        """The bytes from `start` on, `length` of them, in blocks. Raises ObjectNotFound at once."""
+    ) -> Generator[bytes, None, None]:
+        """The bytes from `start` on, `length` of them, in blocks. Raises ObjectNotFound at once.
+
+        Whoever does not read to the end calls `close` on it.
+        """
 
     def fetch(self, key: str, path: Path, *, generation: int | None = None) -> None:
         """Makes the object readable as the local file `path`. Raises ObjectNotFound."""
