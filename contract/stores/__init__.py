@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 """Reads hand out blocks of at most this many bytes."""
 
 CREATE_ONLY = 0
@@ -109,6 +109,12 @@ class Store(Protocol):
 
     def delete_prefix(self, prefix: str) -> None:
         """Removes every object whose key begins with `prefix`."""
+
+
+def absolute_url(url: str) -> str:
+    """The same store's URL, with a relative folder made absolute."""
+    parts = urlsplit(url)
+    return f"file://{Path(parts.netloc + parts.path).resolve()}" if parts.scheme == "file" else url
 
 
 def open_store(url: str) -> Store:

@@ -1,0 +1,62 @@
+"""`python -m api`: serves on HOST (127.0.0.1) and PORT (8000) until stopped."""
+
+import os
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from api.app import create_app
+from api.settings import ApiSettings
+from api.wiring import open_backend
+from contract.logs import configure_logs
+from contract.stores import StoreError
+
+
+def main() -> int:
+    """Serves; 0 after an orderly stop, 1 with a sentence on standard error when it cannot begin."""
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
+    try:
+        settings = ApiSettings()
+        listener = _listen(host, int(port))
+        configure_logs(settings.log_level)
+        backend = open_backend(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = "STEMJOB_" + "_".join(str(part) for part in problem["loc"]).upper()
+        return _refuse(f"{name} is not right: {problem['msg']}.")
+    except (ValueError, RuntimeError, StoreError, OSError) as error:
+        return _refuse(str(error))
+    print(f"stemjob serves on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)  # noqa: T201
+    config = uvicorn.Config(
+        create_app(backend), log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError with a sentence when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"Cannot serve on {host}:{port}: {error.strerror}. Set PORT (or HOST) to another one."
+        ) from error
+    return listener
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The API as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from api.errors import add_error_handlers
+from api.middleware import RequestMiddleware
+from api.routes import downloads, jobs, system
+from api.transfers import Transfers
+from api.version import VERSION
+from api.wiring import Backend
+
+_DESCRIPTION = "Upload a song, get nine tracks back. Every refusal is `{detail, code}`; see each answer."
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """The API over what `api.wiring` opened; the application's end closes it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await to_thread.run_sync(backend.close)
+
+    settings = backend.settings
+    app = FastAPI(
+        title="stemjob", version=VERSION, description=_DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
+    app.state.settings = settings
+    app.state.service = backend.service
+    app.state.transfers = Transfers(settings.transfers, settings.transfer_idle_seconds)
+    add_error_handlers(app)
+    app.include_router(system.router)
+    app.include_router(jobs.router)
+    app.include_router(downloads.router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-ID", "X-API-Version", "Content-Disposition", "Content-Range", "ETag"],
+    )
+    app.add_middleware(RequestMiddleware)
+    return app

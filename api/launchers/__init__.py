@@ -1,0 +1,45 @@
+"""What a launcher promises: it starts runners and says how they fare."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from contract.failures import Failure
+from contract.job import JobSpec
+from contract.manifest import Waiting
+from contract.progress import Progress
+
+
+@dataclass(frozen=True)
+class Observation:
+    """How a job fares, as its launcher sees it.
+
+    `finished`: no runner works on it and none will, whether it went well or not. `failure` says why an
+    unfinished song will stay so, `waiting` why its runner has not begun, `ended_at` when the runner ended.
+    """
+
+    finished: bool
+    progress: Progress | None = None
+    failure: Failure | None = None
+    waiting: Waiting | None = None
+    ended_at: datetime | None = None
+
+
+class Launcher(Protocol):
+    """Starts runners and says how they fare. What it knows survives the API process."""
+
+    def launch(self, spec: JobSpec) -> None:
+        """Sees to it that a runner works on the job; again with the same id: no second one."""
+
+    def observe(self, job_id: str) -> Observation | None:
+        """How the job fares; None when the launcher knows nothing of it (any more)."""
+
+    def finished(self) -> Iterable[str]:
+        """Ids of the jobs that are finished and not forgotten."""
+
+    def forget(self, job_id: str) -> None:
+        """Drops what is kept of a finished job. Of an unknown job: nothing happens."""
+
+    def close(self) -> None:
+        """Stops watching. Runners go on."""

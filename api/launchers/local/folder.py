@@ -1,0 +1,122 @@
+"""What the local launcher keeps of one job: a folder, so that it survives the API process.
+
+A runner holds `lock` from its first to its last moment, whoever its parent is now. So the lock, and never a
+process id, tells whether it lives.
+"""
+
+import fcntl
+import os
+import shutil
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from contract.job import JobSpec
+from contract.progress import Progress
+from contract.record import Record
+
+
+class State(StrEnum):
+    """Where a job stands: waiting for its turn, with a living runner, or with one that ended."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Order(Record):
+    """`order.json`: what to run and since when it waits (nanoseconds since 1970)."""
+
+    spec: JobSpec
+    queued_at: int
+
+
+class JobFolder:
+    """`order.json` makes the folder a job; `started` appears once its runner has been started."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.job_id = path.name
+
+    @property
+    def status_file(self) -> Path:
+        """Where the runner reports."""
+        return self.path / "status.json"
+
+    @property
+    def work(self) -> Path:
+        """Where the runner keeps its temporary files."""
+        return self.path / "work"
+
+    @property
+    def log(self) -> Path:
+        """What the runner prints."""
+        return self.path / "runner.log"
+
+    def enqueue(self, order: Order) -> None:
+        """Makes the folder a job. The order appears whole or not at all; a second one changes nothing."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.order() is None:
+            temporary = self.path / f".order-{order.queued_at}"
+            temporary.write_bytes(order.to_json())
+            temporary.replace(self.path / "order.json")
+
+    def order(self) -> Order | None:
+        """The order; None when the folder is not a job."""
+        try:
+            return Order.model_validate_json((self.path / "order.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def state(self) -> State:
+        """Where the job stands now."""
+        if self._locked():
+            return State.RUNNING
+        return State.ENDED if (self.path / "started").exists() else State.QUEUED
+
+    def progress(self) -> Progress | None:
+        """The runner's latest report; None before the first."""
+        try:
+            return Progress.model_validate_json(self.status_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def ended_at(self) -> datetime:
+        """When the runner last gave a sign of life."""
+        newest = max(
+            (path.stat().st_mtime for path in (self.status_file, self.path / "started") if path.exists()),
+            default=0.0,
+        )
+        return datetime.fromtimestamp(newest, UTC)
+
+    def take_lock(self) -> int:
+        """A descriptor that holds the job's lock; whoever inherits it holds it too."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    def mark_started(self, pid: int) -> None:
+        """Notes that a runner has been started, and its process id for people who look."""
+        (self.path / "started").write_text(f"{pid}\n")
+
+    def remove_work(self) -> None:
+        """Deletes the runner's temporary files."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Deletes the folder; the order goes first, so that half a folder is not a job."""
+        (self.path / "order.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _locked(self) -> bool:
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:  # shared, so that two who look at once do not take each other for a runner
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False

@@ -1,0 +1,158 @@
+"""The local launcher: a bounded number of runners at once, the rest wait in order."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from api.launchers import Observation
+from api.launchers.local.folder import JobFolder, Order, State
+from contract.job import JobSpec
+from contract.manifest import Waiting
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_SECONDS = 1.0
+
+
+class LauncherInUse(RuntimeError):  # noqa: N818
+    """Another API process works in this state folder; the message is a sentence."""
+
+
+class LocalLauncher:
+    """Starts `python -m runner` as processes of their own, so that they outlive this one.
+
+    Everything it knows lies in `state_dir`, one folder a job. A thread starts what is due.
+    """
+
+    def __init__(self, state_dir: Path, *, concurrency: int, python: str = sys.executable) -> None:
+        """Takes over the folder, with whatever an earlier process left running or waiting in it.
+
+        Raises:
+            LauncherInUse: another process has it.
+        """
+        self._jobs = state_dir.resolve() / "jobs"
+        self._jobs.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_over(state_dir)
+        self._concurrency, self._python = concurrency, python
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="local-launcher", daemon=True)
+        self._thread.start()
+
+    def launch(self, spec: JobSpec) -> None:
+        folder = self._folder(spec.job_id)
+        spec = spec.model_copy(update={"report": f"file://{folder.status_file}"})
+        folder.enqueue(Order(spec=spec, queued_at=time.time_ns()))
+        self._wake.set()
+
+    def observe(self, job_id: str) -> Observation | None:
+        folder = self._folder(job_id)
+        order = folder.order()
+        if order is None:
+            return None
+        match folder.state():
+            case State.QUEUED:
+                return Observation(finished=False, waiting=self._waiting(order))
+            case State.RUNNING:
+                return Observation(finished=False, progress=folder.progress())
+            case State.ENDED:
+                return Observation(finished=True, progress=folder.progress(), ended_at=folder.ended_at())
+
+    def finished(self) -> Iterable[str]:
+        return [folder.job_id for folder, _ in self._orders() if folder.state() is State.ENDED]
+
+    def forget(self, job_id: str) -> None:
+        self._folder(job_id).remove()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._wake.set()
+        self._thread.join()
+        os.close(self._lock)
+
+    def _take_over(self, state_dir: Path) -> int:
+        descriptor = os.open(state_dir / "launcher.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LauncherInUse(
+                f"Another stemjob API already works in the state folder {state_dir}; "
+                "stop it, or set STEMJOB_STATE_DIR to another folder."
+            ) from None
+        return descriptor
+
+    def _folder(self, job_id: str) -> JobFolder:
+        return JobFolder(self._jobs / job_id)
+
+    def _orders(self) -> list[tuple[JobFolder, Order]]:
+        """Every job's folder, in the order in which they were queued."""
+        found = [(folder, folder.order()) for folder in map(JobFolder, self._jobs.iterdir())]
+        jobs = [(folder, order) for folder, order in found if order is not None]
+        return sorted(jobs, key=lambda job: (job[1].queued_at, job[0].job_id))
+
+    def _waiting(self, order: Order) -> Waiting:
+        before = sum(
+            other.queued_at < order.queued_at and folder.state() is not State.ENDED
+            for folder, other in self._orders()
+        )
+        match before:
+            case 0:
+                message = "This song is next."
+            case 1:
+                message = "1 song is before this one."
+            case _:
+                message = f"{before} songs are before this one."
+        return Waiting(code="queued", message=message)
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            self._wake.clear()
+            try:
+                self._start_what_is_due()
+            except Exception:
+                log.exception("local_launcher_failed")  # the next look may go better; queued jobs wait
+            self._wake.wait(_LOOK_EVERY_SECONDS)
+
+    def _start_what_is_due(self) -> None:
+        states = [(folder, order, folder.state()) for folder, order in self._orders()]
+        for folder, _, state in states:
+            if state is State.ENDED:
+                folder.remove_work()
+        free = self._concurrency - sum(state is State.RUNNING for _, _, state in states)
+        queued = [(folder, order) for folder, order, state in states if state is State.QUEUED]
+        for folder, order in queued[: max(0, free)]:
+            self._start(folder, order.spec)
+
+    def _start(self, folder: JobFolder, spec: JobSpec) -> None:
+        environment = {**os.environ, **spec.to_env(), "STEMJOB_WORK_DIR": str(folder.work)}
+        folder.work.mkdir(exist_ok=True)
+        lock = folder.take_lock()
+        try:
+            with folder.log.open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
+                    [self._python, "-m", "runner"],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    pass_fds=[lock],
+                )
+        finally:
+            os.close(lock)
+        folder.mark_started(process.pid)
+        log.info("runner_started", job_id=spec.job_id, pid=process.pid)
+        # A child that nobody waits for stays a zombie.
+        threading.Thread(target=self._wait_for, args=(process, spec.job_id), daemon=True).start()
+
+    def _wait_for(self, process: subprocess.Popen[bytes], job_id: str) -> None:
+        log.info("runner_ended", job_id=job_id, exit_code=process.wait())
+        self._wake.set()

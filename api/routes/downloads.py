@@ -1,0 +1,60 @@
+"""Downloads: one track, or all of them as a ZIP."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from api.downloads import DownloadResponse, archive_download, track_download
+from api.errors import Refusal, RefusalCode
+from api.routes.shared import TheService, TheTransfers, refusals
+from contract.tracks import ENCODINGS, Track
+
+router = APIRouter(tags=["downloads"])
+
+
+def _binary(*media_types: str) -> dict[str, Any]:
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+
+
+_AUDIO = sorted({encoding.media_type for encoding in ENCODINGS.values()})
+_ARCHIVE_ANSWERS = refusals(
+    RefusalCode.JOB_NOT_FOUND, RefusalCode.NOT_READY, RefusalCode.STORE_UNAVAILABLE, RefusalCode.BUSY
+) | {200: {"content": _binary("application/zip"), "description": "All tracks."}}
+_TRACK_ANSWERS = refusals(
+    RefusalCode.JOB_NOT_FOUND,
+    RefusalCode.TRACK_NOT_FOUND,
+    RefusalCode.RANGE_NOT_SATISFIABLE,
+    RefusalCode.STORE_UNAVAILABLE,
+    RefusalCode.BUSY,
+) | {
+    200: {"content": _binary(*_AUDIO), "description": "The whole track."},
+    206: {"content": _binary(*_AUDIO), "description": "The asked range of the track."},
+    304: {"description": "The client has it already."},
+}
+
+
+@router.head("/download/{job_id}/all", response_class=Response, responses=_ARCHIVE_ANSWERS)
+@router.get("/download/{job_id}/all", response_class=Response, responses=_ARCHIVE_ANSWERS)
+def download_all(
+    job_id: str, request: Request, service: TheService, transfers: TheTransfers
+) -> DownloadResponse:
+    """All tracks of a completed job as a ZIP."""
+    manifest = service.completed(job_id)
+    if manifest is None:
+        raise Refusal(RefusalCode.NOT_READY, "The job is not completed, so there is nothing to download yet.")
+    return DownloadResponse(request, archive_download(service.store, manifest), transfers)
+
+
+@router.head("/download/{job_id}/{track_name}", response_class=Response, responses=_TRACK_ANSWERS)
+@router.get("/download/{job_id}/{track_name}", response_class=Response, responses=_TRACK_ANSWERS)
+def download_track(
+    job_id: str, track_name: str, request: Request, service: TheService, transfers: TheTransfers
+) -> DownloadResponse:
+    """One track of a completed job, whole or a range of it."""
+    manifest = service.completed(job_id)
+    if manifest is None or track_name not in manifest.tracks:
+        raise Refusal(RefusalCode.TRACK_NOT_FOUND, "Track not found")
+    track = Track(track_name)
+    return DownloadResponse(
+        request, track_download(service.store, manifest, track, manifest.tracks[track]), transfers
+    )

@@ -1,0 +1,79 @@
+"""Uploads and the status of jobs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from api.answers import JobView, view
+from api.errors import Refusal, RefusalCode, error_response
+from api.lingering import LingeringResponse
+from api.routes.shared import TheService, TheTransfers, refusals
+from api.uploads import receive_upload
+from contract.job import JobOptions
+from contract.tracks import Track
+
+router = APIRouter(tags=["jobs"])
+
+
+def _form_schema() -> dict[str, Any]:
+    options = JobOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+    inlined = options.pop("$defs", {})
+    properties = {
+        name: inlined.get(str(schema.get("$ref", "")).rpartition("/")[2], {}) | schema
+        for name, schema in options["properties"].items()
+    }
+    for schema in properties.values():
+        schema.pop("$ref", None)
+    song = {"type": "string", "format": "binary", "description": "The song: wav, mp3, flac or ogg."}
+    return {"type": "object", "required": ["file"], "properties": {"file": song, **properties}}
+
+
+@router.post(
+    "/process",
+    response_model=JobView,
+    responses=refusals(
+        RefusalCode.NO_FILENAME,
+        RefusalCode.UNSUPPORTED_FORMAT,
+        RefusalCode.INVALID_AUDIO,
+        RefusalCode.DURATION_EXCEEDED,
+        RefusalCode.UNKNOWN_MODEL,
+        RefusalCode.INVALID_OPTION,
+        RefusalCode.INVALID_REQUEST,
+        RefusalCode.UPLOAD_STALLED,
+        RefusalCode.TOO_LARGE,
+        RefusalCode.IDEMPOTENCY_KEY_REUSED,
+        RefusalCode.STORE_UNAVAILABLE,
+        RefusalCode.BUSY,
+    ),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _form_schema()}}}
+    },
+)
+async def process(
+    request: Request,
+    service: TheService,
+    transfers: TheTransfers,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Response | JobView:
+    """Takes a song and starts a job. With an Idempotency-Key the same upload sent again is the same job."""
+    async with transfers.slot():
+        try:
+            upload = await receive_upload(request, service, transfers)
+        except Refusal as refusal:
+            answer = error_response(refusal)
+            return LingeringResponse(bytes(answer.body), answer.status_code, dict(answer.headers))
+        return view(await transfers.run(lambda: service.create(upload, idempotency_key)))
+
+
+@router.get("/job/{job_id}", responses=refusals(RefusalCode.JOB_NOT_FOUND, RefusalCode.STORE_UNAVAILABLE))
+def job(job_id: str, service: TheService) -> JobView:
+    """The status of a job."""
+    return view(service.answer(job_id))
+
+
+@router.get(
+    "/job/{job_id}/outputs", responses=refusals(RefusalCode.JOB_NOT_FOUND, RefusalCode.STORE_UNAVAILABLE)
+)
+def outputs(job_id: str, service: TheService) -> dict[Track, str]:
+    """Where the tracks of a job lie; empty until it is completed."""
+    return dict(service.answer(job_id).outputs)

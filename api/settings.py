@@ -1,0 +1,63 @@
+"""The API's settings: environment variables with the prefix `STEMJOB_`, read once at start."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    """Every setting of the API. The README's table is held complete against `description` by a test."""
+
+    model_config = SettingsConfigDict(env_prefix="STEMJOB_", frozen=True, env_ignore_empty=True)
+
+    store: str = Field(
+        default="file://./stemjob-data",
+        description="Where songs, tracks and manifests lie: `file://` and a folder.",
+    )
+    launcher: Literal["local"] = Field(
+        default="local", description="Where runners run: `local` starts them as processes of this machine."
+    )
+    state_dir: str = Field(
+        default="./stemjob-state",
+        description="Folder of the local launcher: its queue, and each running job's report and files.",
+    )
+    local_concurrency: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="How many songs the local launcher separates at once; the rest wait in order."
+    )
+    model: str = Field(default="auto", description="Model of an upload that names none.")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("auto", "htdemucs", "bundled"),
+        description="Models that an upload may name, separated by commas. Only list models that you trust: "
+        "weights are code.",
+    )
+    max_file_size_mb: Annotated[int, Field(ge=1)] = Field(
+        default=500, description="Largest accepted file in MB of 1,000,000 bytes."
+    )
+    max_duration_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=7200, description="Longest accepted song in seconds."
+    )
+    transfers: Annotated[int, Field(ge=1)] = Field(
+        default=64, description="Uploads and downloads at once; one more is answered 503 with Retry-After."
+    )
+    transfer_idle_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=120, description="An upload or download that moves no byte for so long is ended."
+    )
+    sweep_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="Pause between two sweeps of the embedded default."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level that is logged."
+    )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @property
+    def max_file_bytes(self) -> int:
+        """The size limit of one file in bytes."""
+        return self.max_file_size_mb * 1_000_000

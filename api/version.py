@@ -1,0 +1,3 @@
+"""The version of the API, which every answer carries."""
+
+VERSION = "1.0.0"

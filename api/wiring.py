@@ -1,0 +1,63 @@
+"""Puts the API together. The only module that knows which launchers exist."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from api.launchers import Launcher
+from api.service import Service
+from api.settings import ApiSettings
+from api.sweep import SweepThread
+from contract.stores import absolute_url, open_store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Everything an application works with."""
+
+    settings: ApiSettings
+    service: Service
+    launcher: Launcher
+    sweep: SweepThread
+
+    def close(self) -> None:
+        """Ends the threads. Runners go on."""
+        self.sweep.close()
+        self.launcher.close()
+
+
+def open_launcher(settings: ApiSettings) -> Launcher:
+    """The launcher that the settings name. Raises LauncherInUse."""
+    match settings.launcher:
+        case "local":
+            from api.launchers.local import LocalLauncher
+
+            if find_spec("torch") is None:
+                log.warning("runner_not_installed", help="jobs will fail; install stemjob[runner] here")
+            return LocalLauncher(Path(settings.state_dir), concurrency=settings.local_concurrency)
+        case _:
+            assert_never(settings.launcher)
+
+
+def open_backend(settings: ApiSettings) -> Backend:
+    """Opens store and launcher, and starts the embedded sweep.
+
+    Raises:
+        StoreError: the store cannot be used.
+        ValueError: a setting is wrong; the message is a sentence.
+        LauncherInUse: another API works in the same state folder.
+    """
+    store_url = absolute_url(settings.store)
+    store = open_store(store_url)
+    if settings.model not in settings.models:
+        raise ValueError(f"STEMJOB_MODEL is {settings.model!r}, which is not in STEMJOB_MODELS.")
+    launcher = open_launcher(settings)
+    service = Service(settings, store, launcher, store_url)
+    return Backend(
+        settings, service, launcher, SweepThread(store, launcher, store_url, settings.sweep_seconds)
+    )
