@@ -16,10 +16,10 @@ from contract.stores import StoreError
 
 def main() -> int:
     """Serves; 0 after an orderly stop, 1 with a sentence on standard error when it cannot begin."""
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
+    host = os.environ.get("HOST") or "127.0.0.1"
     try:
         settings = ApiSettings()
-        listener = _listen(host, int(port))
+        listener = _listen(host, _port(os.environ.get("PORT") or "8000"))
         configure_logs(settings.log_level)
         backend = open_backend(settings)
     except ValidationError as error:
@@ -51,6 +51,12 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Cannot serve on {host}:{port}: {error.strerror}. Set PORT (or HOST) to another one."
         ) from error
     return listener
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ValueError(f"PORT is {text!r}, but a port is a number from 0 to 65535.")
+    return int(text)
 
 
 def _refuse(sentence: str) -> int:

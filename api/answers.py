@@ -1,11 +1,13 @@
 """The bodies of the API's answers, beyond what stands in the manifest."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from contract.manifest import JobAnswer
+from contract.manifest import JobAnswer, Manifest, ModelRecord, TrackRecord
 from contract.stages import PROCESSOR_TYPES, StageName
+from contract.tracks import Track
 
 
 class Links(BaseModel):
@@ -16,17 +18,49 @@ class Links(BaseModel):
     all: str
 
 
+class Result(BaseModel):
+    """What came out of a completed job: levels and checksums of the tracks, circumstances of the run.
+
+    `seconds` of the song and of every track; `residual_db` as in the manifest.
+    """
+
+    seconds: float
+    sample_rate: int
+    channels: int
+    model: ModelRecord
+    device: str
+    residual_db: float | None
+    tracks: Mapping[Track, TrackRecord]
+
+
 class JobView(JobAnswer):
     """The status of a job. Fields may be added in later versions, none renamed or removed."""
 
     links: Links
+    result: Result | None = None
 
 
-def view(answer: JobAnswer) -> JobView:
-    """The answer with its links."""
+def view(answer: JobAnswer, manifest: Manifest | None = None) -> JobView:
+    """The answer with its links, and with the result when the manifest of a completed job is there."""
     job_id = answer.job_id
     links = Links(self=f"/job/{job_id}", outputs=f"/job/{job_id}/outputs", all=f"/download/{job_id}/all")
-    return JobView(**{name: getattr(answer, name) for name in JobAnswer.model_fields}, links=links)
+    fields = {name: getattr(answer, name) for name in JobAnswer.model_fields}
+    return JobView(**fields, links=links, result=_result(manifest) if manifest else None)
+
+
+def _result(manifest: Manifest) -> Result | None:
+    rate, channels, frames = manifest.sample_rate, manifest.channels, manifest.frames
+    if rate is None or channels is None or frames is None or manifest.model is None or not manifest.tracks:
+        return None
+    return Result(
+        seconds=frames / rate,
+        sample_rate=rate,
+        channels=channels,
+        model=manifest.model,
+        device=manifest.device or "",
+        residual_db=manifest.residual_db,
+        tracks=manifest.tracks,
+    )
 
 
 class Health(BaseModel):

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api.errors import add_error_handlers
 from api.middleware import RequestMiddleware
+from api.openapi import describe
 from api.routes import downloads, jobs, system
 from api.transfers import Transfers
 from api.version import VERSION
@@ -33,6 +34,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.service = backend.service
     app.state.transfers = Transfers(settings.transfers, settings.transfer_idle_seconds)
     add_error_handlers(app)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.include_router(system.router)
     app.include_router(jobs.router)
     app.include_router(downloads.router)

@@ -97,7 +97,7 @@ class MultipartForm:
         self._events.append(
             PartBegin(
                 parameters.get(b"name", b"").decode("utf-8", "replace"),
-                None if file_name is None else file_name.decode("utf-8", "replace"),
+                None if file_name is None else _decoded(file_name),
             )
         )
 
@@ -106,3 +106,8 @@ class MultipartForm:
 
     def _end(self) -> None:
         self.finished = True
+
+
+def _decoded(file_name: bytes) -> str:
+    """The name as the person knows it: browsers and curl write a quote as %22 (WHATWG HTML, 4.10.21.8)."""
+    return file_name.decode("utf-8", "replace").replace("%22", '"')

@@ -19,6 +19,7 @@ class LingeringResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
+        self.headers["Connection"] = "close"  # else the server reads the rest to find the next request
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         await send(start)
         await send({"type": "http.response.body", "body": self.body, "more_body": True})

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import structlog
 
+from api.answers import JobView, view
 from api.errors import Refusal, RefusalCode
 from api.idempotency import claim
 from api.intake import Intake, Upload
@@ -14,7 +15,7 @@ from api.status import fold
 from contract import clock
 from contract.job import JobRecord, JobSpec
 from contract.layout import job_key, job_prefix, manifest_key
-from contract.manifest import JobAnswer, Manifest
+from contract.manifest import Manifest
 from contract.stages import Status
 from contract.stores import CREATE_ONLY, ObjectNotFound, Store
 
@@ -35,7 +36,7 @@ class Service:
         """The beginning of an upload. Raises Refusal."""
         return Intake(self.store, self.settings, str(uuid.uuid4()), content_type)
 
-    def create(self, upload: Upload, idempotency_key: str | None) -> JobAnswer:
+    def create(self, upload: Upload, idempotency_key: str | None) -> JobView:
         """Makes a job of an upload, or finds the one that the same key made before.
 
         Raises:
@@ -43,10 +44,9 @@ class Service:
             StoreError: the store failed; the sweep deletes what is left.
         """
         if idempotency_key is not None:
-            job_id = claim(self.store, "anonymous", idempotency_key, upload)
+            job_id = self._claim(idempotency_key, upload)
             if job_id != upload.job_id:
-                self.store.delete_prefix(job_prefix(upload.job_id))
-                return self.answer(job_id)
+                return self.status(job_id)
         record = JobRecord(
             job_id=upload.job_id,
             created_at=clock.now(),
@@ -62,20 +62,30 @@ class Service:
         )
         self._launcher.launch(JobSpec(job_id=record.job_id, store=self._store_url))
         log.info("job_created", job_id=record.job_id, file_name=record.file_name, bytes=record.input.size)
-        return fold(record, None, self._launcher.observe(record.job_id), clock.now())
+        return view(fold(record, None, self._launcher.observe(record.job_id), clock.now()))
 
-    def answer(self, job_id: str) -> JobAnswer:
+    def status(self, job_id: str) -> JobView:
         """The status of a job. Raises Refusal `job_not_found`."""
         record = self._record(job_id)
         seen = self._launcher.observe(job_id)
         manifest = self._manifest(job_id) if seen is None or seen.finished else None
-        return fold(record, manifest, seen, clock.now())
+        return view(fold(record, manifest, seen, clock.now()), manifest)
 
     def completed(self, job_id: str) -> Manifest | None:
         """The manifest of a completed job, None while there is none. Raises Refusal `job_not_found`."""
         self._record(job_id)
         manifest = self._manifest(job_id)
         return manifest if manifest is not None and manifest.answer.status is Status.COMPLETED else None
+
+    def _claim(self, key: str, upload: Upload) -> str:
+        """The job that the key stands for. An upload that does not become a job is deleted."""
+        job_id = None
+        try:
+            job_id = claim(self.store, "anonymous", key, upload)
+        finally:
+            if job_id != upload.job_id:
+                self.store.delete_prefix(job_prefix(upload.job_id))
+        return job_id
 
     def _record(self, job_id: str) -> JobRecord:
         found = self.store.get(job_key(job_id)) if _is_uuid4(job_id) else None

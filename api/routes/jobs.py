@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from api.answers import JobView, view
+from api.answers import JobView
 from api.errors import Refusal, RefusalCode, error_response
 from api.lingering import LingeringResponse
 from api.routes.shared import TheService, TheTransfers, refusals
@@ -62,13 +62,13 @@ async def process(
         except Refusal as refusal:
             answer = error_response(refusal)
             return LingeringResponse(bytes(answer.body), answer.status_code, dict(answer.headers))
-        return view(await transfers.run(lambda: service.create(upload, idempotency_key)))
+        return await transfers.run(lambda: service.create(upload, idempotency_key))
 
 
 @router.get("/job/{job_id}", responses=refusals(RefusalCode.JOB_NOT_FOUND, RefusalCode.STORE_UNAVAILABLE))
 def job(job_id: str, service: TheService) -> JobView:
     """The status of a job."""
-    return view(service.answer(job_id))
+    return service.status(job_id)
 
 
 @router.get(
@@ -76,4 +76,4 @@ def job(job_id: str, service: TheService) -> JobView:
 )
 def outputs(job_id: str, service: TheService) -> dict[Track, str]:
     """Where the tracks of a job lie; empty until it is completed."""
-    return dict(service.answer(job_id).outputs)
+    return dict(service.status(job_id).outputs)
