@@ -21,7 +21,10 @@ UPLOAD_ABANDONED_AFTER = timedelta(hours=1)
 def sweep(store: Store, launcher: Launcher, store_url: str, now: datetime) -> None:
     """Records jobs that died silently, starts jobs that never began, deletes uploads without a job."""
     for job_id in launcher.finished():
-        _settle(store, launcher, job_id, now)
+        try:
+            _settle(store, launcher, job_id, now)
+        except ValueError:  # a record that is no JobRecord; the other jobs must not suffer
+            log.exception("job_cannot_be_settled", job_id=job_id)
     for job_id, keys in _jobs(store).items():
         if manifest_key(job_id) in keys:
             continue

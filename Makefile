@@ -1,0 +1,43 @@
+# make demo   separates a song, from nothing                make run    serves on http://localhost:8000
+# make test   lint, types, imports, tests                   make benchmark   what is measured, not tested
+#
+# All of them use one environment in .venv, made once from constraints.txt.
+#   PYTHON=python3.12   another interpreter, 3.11 or newer
+#   TORCH=cpu           torch from PyTorch's own index of CPU builds (less than 1 GB instead of 6)
+
+PYTHON ?= python3
+TORCH ?=
+READY := .venv/.ready
+IN_VENV := .venv/bin/python
+
+.PHONY: demo test run benchmark lint constraints clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	@$(IN_VENV) -m scripts.demo "$(SONG)"
+
+run: $(READY)
+	@$(IN_VENV) -m api
+
+test: $(READY) lint
+	@$(IN_VENV) -m pytest $(PYTEST)
+
+lint: $(READY)
+	@.venv/bin/ruff format --check --quiet . || { echo "ruff format would change files."; exit 1; }
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+benchmark: $(READY)
+	@$(IN_VENV) -m benchmarks
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
+
+constraints: $(READY)
+	@{ echo "# The exact versions that the tests ran with. Renewed with: make constraints"; \
+	  .venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra api --extra runner --group dev \
+	    --python $(IN_VENV) --no-header --no-annotate; } > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache demo-output

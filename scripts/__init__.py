@@ -1,0 +1,1 @@
+"""What a visitor runs through the Makefile."""
