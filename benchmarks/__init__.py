@@ -1,0 +1,1 @@
+"""What is measured and not tested, each against a baseline in the same run: `make benchmark`."""
