@@ -15,7 +15,7 @@ from contract.stores import CREATE_ONLY, ObjectInfo, Store, Writer
 
 _MAX_OPTION_BYTES = 4096
 _MAX_CHANNELS = 2
-_RATES = range(1_000, 384_001)
+_RATES = range(4_000, 384_001)  # loudness is not defined below, FLAC above
 MEDIA_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
 
 

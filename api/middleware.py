@@ -53,4 +53,8 @@ class RequestMiddleware:
                 await error_response(internal_error())(scope, receive, send_marked)
         finally:
             seconds = round(time.perf_counter() - started, 6)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+            job = scope.get("path_params", {}).get("job_id")  # the router puts it there
+            about = {"job_id": job} if job else {}
+            log.info(
+                "request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, **about
+            )

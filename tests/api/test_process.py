@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         {"files": {"file": ("song.wav", song(0.5, rate=100))}},
         400,
         "invalid_audio",
-        "A sample rate of 100 Hz is not supported; it must be 1000 to 384000 Hz.",
+        "A sample rate of 100 Hz is not supported; it must be 4000 to 384000 Hz.",
     ),
     "an unknown model": (
         {"files": {"file": ("song.wav", SONG)}, "data": {"model": "hf://me/evil"}},

@@ -82,15 +82,15 @@ def test_pages_may_not_delete(client: httpx.Client) -> None:
 
 
 def test_the_log_is_json_with_request_and_job_ids(server: Server, client: httpx.Client) -> None:
-    client.get("/health", headers={"X-Request-ID": "find-me"})
+    client.get("/job/some-job", headers={"X-Request-ID": "find-me"})
 
     lines: list[dict[str, Any]] = []
     for _ in range(50):  # the line is written after the answer has gone
         lines = lines or [line for line in server.log_lines() if line.get("request_id") == "find-me"]
         time.sleep(0.02)
-    assert [(line["event"], line["method"], line["path"], line["status"]) for line in lines] == [
-        ("request", "GET", "/health", 200)
-    ]
+    assert [
+        (line["event"], line["method"], line["path"], line["status"], line["job_id"]) for line in lines
+    ] == [("request", "GET", "/job/some-job", 404, "some-job")]
 
 
 def test_openapi_describes_every_answer(client: httpx.Client) -> None:
