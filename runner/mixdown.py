@@ -1,0 +1,71 @@
+"""The second pass: nine tracks with their gains, in the format that was asked for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from contract.tracks import ENCODINGS, OutputFormat, Track
+from runner.analysis import instrumental
+from runner.audio_files import SongReader, TrackWriter
+from runner.checksums import WrittenFile
+from runner.spool import Spool
+from runner.waveform import Block
+
+
+@dataclass(frozen=True)
+class WrittenTrack:
+    """A track's finished file, and how many of its samples the integer format had to limit."""
+
+    file: WrittenFile
+    clipped: int
+
+
+class Mixdown:
+    """Reads the song and the spool block by block, and writes the nine files into a folder."""
+
+    def __init__(
+        self, song: SongReader, spool: Spool, gains: Mapping[Track, float], wanted: OutputFormat, folder: Path
+    ) -> None:
+        """`gains` in dB."""
+        self._song, self._spool = song, spool
+        self._factors = {track: np.float32(10 ** (gain / 20)) for track, gain in gains.items()}
+        extension = ENCODINGS[wanted].extension
+        self._writers = {
+            track: TrackWriter(
+                folder / f"{track}.{extension}", wanted, song.sample_rate, song.channels, song.frames
+            )
+            for track in Track
+        }
+        self._written: dict[Track, WrittenTrack] = {}
+
+    def run(self) -> Iterator[float]:
+        """Writes everything; gives the share that is done, 0 to 1, after each block.
+
+        Raises:
+            JobFailed: disk_full.
+        """
+        done = 0
+        with self._spool.reader() as read:
+            for song in self._song.blocks():
+                for track, block in nine_tracks(read(song.shape[1]), song).items():
+                    self._writers[track].write(block * self._factors[track])
+                done += song.shape[1]
+                yield done / self._song.frames
+        for track, writer in self._writers.items():
+            self._written[track] = WrittenTrack(writer.close(), writer.clipped)
+
+    def result(self) -> Mapping[Track, WrittenTrack]:
+        """The finished files."""
+        return self._written
+
+
+def nine_tracks(spooled: Mapping[Track, Block], song: Block) -> dict[Track, Block]:
+    """The same frames of all nine tracks (README, "The nine tracks"), before any gain."""
+    return {
+        **spooled,
+        Track.PERCUSSIVE: instrumental(spooled) - spooled[Track.HARMONIC],
+        Track.MAIN: song,
+        Track.MAIN_PERCUSSIVE: song - spooled[Track.MAIN_HARMONIC],
+    }

@@ -1,0 +1,182 @@
+"""Demucs, block by block: bit for bit what `demucs.apply.apply_model` makes of a whole song.
+
+That is, with shifts=0, split=True, overlap=0.25. The network hears the song in segments that overlap by a
+quarter; triangular weights fade each into the next. A frame is final as soon as the next segment begins
+behind it, so that the state is about one segment of input and one of output, however long the song is.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from contract.tracks import Track
+from runner.waveform import Block
+
+OVERLAP = 0.25
+STEMS = (Track.DRUMS, Track.BASS, Track.OTHER, Track.VOCALS)
+"""The order of a separator's results, whatever order the network itself has."""
+
+
+class Network(Protocol):
+    """What a Demucs, HDemucs or HTDemucs is to the runner; `segment` in seconds."""
+
+    sources: Sequence[str]
+    samplerate: int
+    segment: float
+
+    def __call__(self, mix: torch.Tensor) -> torch.Tensor: ...
+
+
+class MixStatistics:
+    """Mean and standard deviation of the mono mix of a stereo stream, by which `demucs.api` normalises."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._mean = 0.0
+        self._squares = 0.0  # sum of squared distances from the mean
+
+    def push(self, block: Block) -> None:
+        """Takes the next frames, shape (2, k)."""
+        mono = block.mean(axis=0).astype(np.float64)
+        if not mono.size:
+            return
+        # Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance", eq. 2.1
+        mean = float(mono.mean())
+        difference = mean - self._mean
+        frames = self._frames + mono.size
+        self._squares += float(np.square(mono - mean).sum())
+        self._squares += difference * difference * self._frames * mono.size / frames
+        self._mean += difference * mono.size / frames
+        self._frames = frames
+
+    def result(self) -> tuple[float, float]:
+        """Mean and unbiased deviation + 1e-8, both float32 numbers; deviation 1e-8 below two frames."""
+        variance = self._squares / max(1, self._frames - 1)
+        return float(np.float32(self._mean)), float(np.float32(np.sqrt(variance)) + np.float32(1e-8))
+
+
+class Separator:
+    """Splits a stereo stream at the model's rate into the four `STEMS`."""
+
+    def __init__(self, model: torch.nn.Module, device: str, mean: float, std: float) -> None:
+        """Moves the model to the device.
+
+        Args:
+            model: a Demucs, HDemucs, HTDemucs or a BagOfModels of them.
+            device: `cpu` or `cuda`.
+            mean: mean of the song's mono mix at the model's rate, see `MixStatistics`.
+            std: its standard deviation, above zero.
+        """
+        networks = list(getattr(model, "models", [model]))
+        sources = list(networks[0].sources)
+        self._weights: list[list[float]] | None = getattr(model, "weights", None)
+        self._streams = [_SegmentStream(network.to(device).eval(), device) for network in networks]
+        self._waiting = [torch.zeros(len(sources), 2, 0) for _ in networks]
+        self._order = [sources.index(stem) for stem in STEMS]
+        self._mean, self._std = torch.tensor(mean), torch.tensor(std)
+
+    def push(self, block: Block) -> Block:
+        """Takes the next frames, shape (2, k), and gives the final ones, shape (4, 2, k')."""
+        # Normalised on the CPU, also for a GPU: there, dividing by a number is another rounding.
+        mix = (torch.from_numpy(np.ascontiguousarray(block)) - self._mean) / self._std
+        return self._combined([stream.push(mix) for stream in self._streams])
+
+    def flush(self) -> Block:
+        """The rest, shape (4, 2, k)."""
+        return self._combined([stream.flush() for stream in self._streams])
+
+    def _combined(self, results: list[torch.Tensor]) -> Block:
+        """The weighted mean over the bag of what all of its networks have ready."""
+        waiting = [torch.cat(pair, dim=-1) for pair in zip(self._waiting, results, strict=True)]
+        ready = min(stems.shape[-1] for stems in waiting)
+        self._waiting = [stems[..., ready:].clone() for stems in waiting]
+        stems = self._weighted([stems[..., :ready] for stems in waiting])
+        scaled: Block = (stems * self._std + self._mean)[self._order].numpy()
+        return scaled
+
+    def _weighted(self, stems: list[torch.Tensor]) -> torch.Tensor:
+        if self._weights is None:
+            return stems[0]
+        total = torch.zeros_like(stems[0])
+        # The order of these operations is demucs', so that the roundings are too.
+        for each, weights in zip(stems, self._weights, strict=True):
+            for summed, source, weight in zip(total, each, weights, strict=True):
+                summed += source * weight
+        for summed, weights_of_source in zip(total, zip(*self._weights, strict=True), strict=True):
+            summed /= sum(weights_of_source)
+        return total
+
+
+class _SegmentStream:
+    """One network over a normalised stream: torch tensors of shape (2, k) in, (sources, 2, k) out."""
+
+    def __init__(self, network: Network, device: str) -> None:
+        self._network, self._device = network, device
+        self._segment = int(network.samplerate * network.segment)
+        self._stride = int((1 - OVERLAP) * self._segment)
+        # The most that a segment can reach back before its own first frame.
+        self._margin = max(self._valid_length(1), self._valid_length(self._segment))
+        self._window = torch.zeros(2, 0)  # the frames from `_window_start` to `_received`
+        self._window_start = self._received = self._offset = 0
+        self._sum = torch.zeros(len(network.sources), 2, self._segment)
+        self._weight_sum = torch.zeros(self._segment)
+        half = self._segment // 2
+        rise = torch.arange(1, half + 1, device=device)
+        fall = torch.arange(self._segment - half, 0, -1, device=device)
+        triangle = torch.cat([rise, fall])
+        self._triangle = triangle / triangle.max()
+
+    def push(self, mix: torch.Tensor) -> torch.Tensor:
+        self._window = torch.cat([self._window, mix], dim=-1)
+        self._received += mix.shape[-1]
+        done = []
+        while self._received >= sum(self._span(self._segment)):
+            done.append(self._step(self._segment, self._stride))
+        return self._joined(done)
+
+    def flush(self) -> torch.Tensor:
+        done = []
+        while self._offset < self._received:
+            left = self._received - self._offset
+            done.append(self._step(min(self._segment, left), min(self._stride, left)))
+        return self._joined(done)
+
+    def _joined(self, done: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([torch.zeros(*self._sum.shape[:2], 0), *done], dim=-1)
+
+    def _valid_length(self, length: int) -> int:
+        choose = getattr(self._network, "valid_length", None)
+        return length if choose is None else int(choose(length))
+
+    def _span(self, length: int) -> tuple[int, int]:
+        """Where the network's input for the next segment of `length` begins in the song, and its length."""
+        valid = self._valid_length(length)
+        return self._offset - (valid - length) // 2, valid
+
+    def _step(self, length: int, final: int) -> torch.Tensor:
+        """Runs the next segment, of `length` frames, and gives the first `final` frames of it."""
+        start, valid = self._span(length)
+        first, last = max(0, start), min(self._received, start + valid)
+        heard = self._window[:, first - self._window_start : last - self._window_start]
+        mix = functional.pad(heard, (first - start, start + valid - last))
+        with torch.no_grad():
+            stems = self._network(mix[None].to(self._device))[0]
+        skipped = (valid - length) // 2
+        stems = stems[..., skipped : skipped + length]
+        self._sum[..., :length] += (self._triangle[:length] * stems).cpu()
+        self._weight_sum[:length] += self._triangle[:length].cpu()
+        done = self._sum[..., :final] / self._weight_sum[:final]
+        self._advance(final)
+        return done
+
+    def _advance(self, frames: int) -> None:
+        for sums in (self._sum, self._weight_sum):
+            sums[..., :-frames] = sums[..., frames:].clone()
+            sums[..., -frames:] = 0
+        self._offset += frames
+        drop = max(0, self._offset - self._margin - self._window_start)
+        self._window = self._window[:, drop:].clone()
+        self._window_start += drop

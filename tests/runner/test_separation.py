@@ -1,0 +1,131 @@
+"""The segment loop against demucs' own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from demucs.apply import BagOfModels, apply_model
+
+from contract.tracks import Track
+from runner.separation import STEMS, MixStatistics, Separator
+from runner.waveform import Block
+from tests.runner.tiny_models import SOURCES, tiny_bag, tiny_demucs, tiny_hdemucs, tiny_htdemucs
+
+MODELS: dict[str, Callable[[], torch.nn.Module]] = {
+    "htdemucs": tiny_htdemucs,
+    "htdemucs without training length": lambda: tiny_htdemucs(use_train_segment=False),
+    "hdemucs": tiny_hdemucs,
+    "demucs": tiny_demucs,
+    "bag": tiny_bag,
+    "bag of one": lambda: BagOfModels([tiny_htdemucs()]),
+    "other order": lambda: tiny_htdemucs(sources=["vocals", "other", "drums", "bass"]),
+}
+
+
+def noise(frames: int, seed: int = 0) -> Block:
+    generator = np.random.default_rng(seed)
+    return (0.3 * generator.standard_normal((2, frames)) + 0.05).astype(np.float32)
+
+
+def normalisation(song: Block) -> tuple[float, float]:
+    statistics = MixStatistics()
+    statistics.push(song)
+    return statistics.result()
+
+
+def separated(model: torch.nn.Module, song: Block, block_frames: int) -> Block:
+    separator = Separator(model, "cpu", *normalisation(song))
+    starts = range(0, song.shape[1], block_frames)
+    results = [separator.push(song[:, start : start + block_frames]) for start in starts]
+    return np.concatenate([*results, separator.flush()], axis=2)
+
+
+def by_demucs(model: Any, song: Block) -> Block:
+    mean, std = (torch.tensor(number) for number in normalisation(song))
+    mix = ((torch.from_numpy(song) - mean) / std)[None]
+    stems = (apply_model(model, mix, shifts=0, split=True, overlap=0.25) * std + mean)[0]
+    sources = list(model.sources)
+    return np.stack([stems[sources.index(stem)].numpy() for stem in STEMS])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("segments", [0.001, 0.4, 0.7499, 0.75, 1.0, 1.0001, 1.5, 1.7501, 3.3])
+def test_a_stream_gives_bit_for_bit_what_apply_model_gives(name: str, segments: float) -> None:
+    model = MODELS[name]()
+    length = float(getattr(model, "segment", 0.25))
+    song = noise(max(1, round(segments * length * 44_100)))
+    expected = by_demucs(model, song)
+    assert np.array_equal(separated(model, song, 10_007), expected)
+    assert np.abs(expected).max() > 0
+
+
+@pytest.mark.parametrize("block_frames", [997, 8268, 8269, 11_025, 1_000_000])
+def test_the_size_of_the_blocks_does_not_matter(block_frames: int) -> None:
+    song = noise(40_000)
+    assert np.array_equal(separated(tiny_bag(), song, block_frames), by_demucs(tiny_bag(), song))
+
+
+def test_stems_come_in_one_order_whatever_the_order_of_the_network() -> None:
+    song = noise(5000)
+    swapped = tiny_htdemucs(sources=list(reversed(SOURCES)))
+    stems = separated(swapped, song, 5000)
+    mean, std = normalisation(song)
+    raw = (apply_model(swapped, ((torch.from_numpy(song) - mean) / std)[None], shifts=0) * std + mean)[0]
+    assert np.array_equal(stems[STEMS.index(Track.VOCALS)], raw[0].numpy())
+    assert np.array_equal(stems[STEMS.index(Track.DRUMS)], raw[3].numpy())
+
+
+def test_no_audio_gives_no_stems() -> None:
+    separator = Separator(tiny_htdemucs(), "cpu", 0.0, 1e-8)
+    assert separator.flush().shape == (4, 2, 0)
+
+
+def test_silence_gives_finite_stems() -> None:
+    silence = np.zeros((2, 20_000), np.float32)
+    assert np.abs(separated(tiny_htdemucs(), silence, 4096)).max() < 1e-6
+
+
+def test_the_stream_is_not_changed() -> None:
+    song = noise(20_000)
+    before = song.copy()
+    separated(tiny_htdemucs(), song, 4096)
+    assert np.array_equal(song, before)
+
+
+def test_the_state_does_not_grow_with_the_song() -> None:
+    separator = Separator(tiny_htdemucs(), "cpu", 0.0, 1.0)
+
+    def state_bytes() -> int:
+        tensors = [*separator._waiting]
+        for stream in separator._streams:
+            tensors += [value for value in vars(stream).values() if isinstance(value, torch.Tensor)]
+        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+    sizes = []
+    for number in range(12):
+        separator.push(noise(8268, seed=number))
+        sizes.append(state_bytes())
+    assert max(sizes[4:]) == max(sizes)
+    assert max(sizes[8:]) <= max(sizes[4:8])
+
+
+def test_statistics_of_blocks_equal_those_of_the_whole() -> None:
+    song = noise(100_003) * np.linspace(0, 1, 100_003, dtype=np.float32)
+    statistics = MixStatistics()
+    for start in range(0, song.shape[1], 7001):
+        statistics.push(song[:, start : start + 7001])
+    mono = song.mean(axis=0).astype(np.float64)
+    mean, std = statistics.result()
+    assert mean == np.float32(mono.mean())
+    assert std == np.float32(mono.std(ddof=1)) + np.float32(1e-8)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_statistics_of_next_to_nothing_are_finite(frames: int) -> None:
+    statistics = MixStatistics()
+    statistics.push(noise(frames))
+    mean, std = statistics.result()
+    assert np.isfinite(mean)
+    assert std == np.float32(1e-8)

@@ -1,0 +1,234 @@
+"""Models by name: found, damaged, missing, or of the wrong kind."""
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml  # type: ignore[import-untyped]
+from safetensors.torch import load_file, save_file
+
+from contract.failures import FailureCode, JobFailed
+from runner import weight_files
+from runner.weights import FALLBACK_WARNING, load_model
+from tests.runner.tiny_models import HTDEMUCS, save_tiny, tiny_htdemucs
+
+
+@pytest.fixture(autouse=True)
+def _no_caches_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def failure_of(name: str, weights_dir: Path | None = None) -> tuple[FailureCode, str]:
+    with pytest.raises(JobFailed) as caught:
+        load_model(name, weights_dir)
+    failure = caught.value.failure
+    assert failure.error.endswith(".")
+    assert "\n" not in failure.error
+    return failure.code, failure.error
+
+
+def save_pickled(folder: Path, signature: str) -> Path:
+    """A `.th` file with the checksum in its name, as Demucs' own `save_with_checksum` names it."""
+    model = tiny_htdemucs()
+    package = {"klass": type(model), "args": (), "kwargs": dict(HTDEMUCS), "state": model.state_dict()}
+    temporary = folder / "new"
+    torch.save(package, temporary)
+    checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]
+    return temporary.rename(folder / f"{signature}-{checksum}.th")
+
+
+def save_bag(folder: Path, name: str, signatures: list[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({"models": signatures}))
+
+
+def parameters_equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_file_of_weights_is_loaded_and_its_sum_is_told(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    loaded = load_model(str(path))
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (loaded.name, loaded.sample_rate, loaded.warnings) == (str(path), 44_100, ())
+    assert parameters_equal(loaded.model, tiny_htdemucs())
+    assert not loaded.model.training
+
+
+def test_a_folder_with_one_model_is_a_model(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "own.safetensors")
+    assert parameters_equal(load_model(str(tmp_path)).model, tiny_htdemucs())
+
+
+def test_a_named_model_comes_from_the_weights_folder(tmp_path: Path) -> None:
+    """Both kinds of files; a bag's sum covers the sums of its files."""
+    folder = tmp_path / "weights"
+    save_bag(folder, "htdemucs", ["955717e8", "12345678"])
+    files = [save_pickled(folder, "955717e8"), save_tiny(folder / "12345678.safetensors")]
+    loaded = load_model("htdemucs", folder)
+    sums = "".join(hashlib.sha256(file.read_bytes()).hexdigest() + "\n" for file in files)
+    assert loaded.sha256 == hashlib.sha256(sums.encode()).hexdigest()
+    assert len(list(loaded.model.models)) == 2  # type: ignore[arg-type]
+    assert load_model("auto", folder).name == "htdemucs"
+
+
+def test_a_model_in_the_hub_s_cache_needs_no_network(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--adefossez--HTDemucs" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    references = tmp_path / "hub" / "models--adefossez--HTDemucs" / "refs"
+    references.mkdir()
+    (references / "main").write_text("abc")
+    save_bag(snapshot, "htdemucs", ["955717e8"])
+    path = save_tiny(snapshot / "955717e8.safetensors")
+    loaded = load_model("auto")
+    assert (loaded.name, loaded.warnings) == ("htdemucs", ())
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_model_in_torch_s_cache_needs_no_network(tmp_path: Path) -> None:
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    save_pickled(folder, "955717e8")
+    assert load_model("htdemucs").name == "htdemucs"
+
+
+def test_auto_falls_back_to_the_bundled_model_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_files, "BUNDLED", save_tiny(tmp_path / "bundled.safetensors"))
+    loaded = load_model("auto")
+    assert (loaded.name, loaded.warnings) == ("bundled", (FALLBACK_WARNING,))
+
+
+def test_the_bundled_model_is_in_the_package() -> None:
+    loaded = load_model("bundled")
+    assert (loaded.name, loaded.sample_rate, loaded.warnings) == ("bundled", 44_100, ())
+    assert loaded.sha256 == hashlib.sha256(weight_files.BUNDLED.read_bytes()).hexdigest()
+
+
+def test_weights_that_cannot_be_had_are_a_failure_of_their_own() -> None:
+    for name in ("htdemucs", "mdx_extra", "hf://somebody/htdemucs_own", "/no/such/file.safetensors"):
+        code, error = failure_of(name)
+        assert code is FailureCode.WEIGHTS_UNAVAILABLE
+        assert name in error
+
+
+def test_without_a_way_out_it_is_over_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses hang: nothing answers, and looking up the name never ends."""
+
+    def hang(url: str) -> bool:
+        time.sleep(30)
+        return True
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(weight_files, "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(weight_files, "_answers", hang)
+    began = time.monotonic()
+    assert failure_of("htdemucs")[0] is FailureCode.WEIGHTS_UNAVAILABLE
+    assert time.monotonic() - began < 5
+    assert weight_files.PROBE_SECONDS < 8
+
+
+def test_a_download_is_demucs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the hub answers, `demucs.pretrained.get_model` is what fetches; its failure is told as ours."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(weight_files, "_answers", lambda url: True)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+
+    def get_model(name: str) -> None:
+        assert name == "htdemucs"
+        folder.mkdir(parents=True)
+        save_pickled(folder, "955717e8")
+
+    monkeypatch.setattr("demucs.pretrained.get_model", get_model)
+    assert load_model("htdemucs").name == "htdemucs"
+    shutil.rmtree(folder)
+    monkeypatch.setattr("demucs.pretrained.get_model", lambda name: exit(1))
+    assert failure_of("htdemucs")[0] is FailureCode.WEIGHTS_UNAVAILABLE
+
+
+def damage_truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_shape(path: Path) -> None:
+    tensors, metadata = load_file(path), {"klass": "demucs.htdemucs.HTDemucs", "args": "[]"}
+    arguments = {**HTDEMUCS, "segment": 0.25, "channels": 8}
+    save_file(tensors, path, metadata={**metadata, "kwargs": json.dumps(arguments)})
+
+
+def damage_metadata(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"format": "pt"})
+
+
+def damage_not_a_number(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_file(tensors, path, metadata=metadata)
+
+
+DAMAGES = (damage_truncate, damage_empty, damage_shape, damage_metadata, damage_not_a_number)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_safetensors_are_told_as_such(tmp_path: Path, damage: object) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    assert callable(damage)
+    damage(path)
+    assert failure_of(str(path))[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+@pytest.mark.parametrize("keep_checksum", [True, False])
+def test_damaged_pickles_are_told_as_such(tmp_path: Path, keep_checksum: bool) -> None:
+    path = save_pickled(tmp_path, "955717e8")
+    if not keep_checksum:
+        path = path.rename(tmp_path / "955717e8.th")
+    damage_truncate(path)
+    assert failure_of(str(path))[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+def test_one_flipped_bit_is_caught_by_the_list_of_checksums(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  own.safetensors\n")
+    assert load_model(str(path)).sha256 == digest
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert failure_of(str(path))[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+def test_damaged_htdemucs_is_no_reason_to_fall_back(tmp_path: Path) -> None:
+    save_bag(tmp_path, "htdemucs", ["955717e8"])
+    damage_truncate(save_tiny(tmp_path / "955717e8.safetensors"))
+    assert failure_of("auto", tmp_path)[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sources": ["drums", "bass", "other", "vocals", "guitar", "piano"]}, {"audio_channels": 1}]
+)
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = save_tiny(tmp_path / "own.safetensors", **changes)
+    assert failure_of(str(path))[0] is FailureCode.UNSUPPORTED_MODEL
+
+
+def test_weights_of_another_class_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    layer = torch.nn.Linear(2, 2)
+    metadata = {"klass": "torch.nn.Linear", "args": "[2, 2]", "kwargs": "{}"}
+    save_file(layer.state_dict(), path, metadata=metadata)
+    assert failure_of(str(path))[0] is FailureCode.UNSUPPORTED_MODEL

@@ -1,0 +1,1 @@
+"""Recipe of the bundled separation model: material synthesis, training, evaluation and export."""

@@ -1,0 +1,84 @@
+"""The pool of synthesized songs that training draws from, kept as one array of 16 bit samples on disk."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.composition import STEMS
+from training.synthesis import synthesize
+
+HELD_OUT = 1_000_000
+"""Seeds from here on are for evaluation only; training uses those below."""
+
+
+def _render(task: tuple[Path, tuple[int, ...], int, int, float, int]) -> int:
+    """Writes one song to its row of the array; a top-level function, as worker processes need it."""
+    path, shape, row, seed, seconds, rate = task
+    pool = np.memmap(path, dtype=np.int16, mode="r+", shape=shape)
+    stems = synthesize(seed, seconds, rate)
+    pool[row] = np.round(np.stack([stems[name] for name in STEMS]) * 32767.0).astype(np.int16)
+    return row
+
+
+def open_pool(
+    folder: Path, songs: int, seconds: float, rate: int, first_seed: int = 0, workers: int = 2
+) -> NDArray[np.int16]:
+    """The pool as a read-only array `[shape=(songs, stems, 2, n)]`, rendered first where it is missing.
+
+    Args:
+        folder: keeps `pool.int16` (raw samples) and `pool.json` (what it holds).
+        songs: number of songs, with the seeds first_seed, first_seed + 1, ...
+        seconds: length of each song.
+        rate: sample rate in Hz.
+        first_seed: seed of the first song.
+        workers: processes that render.
+
+    Raises:
+        ValueError: the seeds would reach into those held out for evaluation.
+    """
+    if first_seed + songs > HELD_OUT:
+        raise ValueError(f"seeds from {HELD_OUT} on are held out for evaluation")
+    folder.mkdir(parents=True, exist_ok=True)
+    path, note = folder / "pool.int16", folder / "pool.json"
+    shape = (songs, len(STEMS), 2, round(seconds * rate))
+    contents = {"first_seed": first_seed, "songs": songs, "seconds": seconds, "rate": rate}
+    if not (note.is_file() and json.loads(note.read_text()) == contents):
+        note.unlink(missing_ok=True)
+        np.memmap(path, dtype=np.int16, mode="w+", shape=shape).flush()
+        tasks = [(path, shape, row, first_seed + row, seconds, rate) for row in range(songs)]
+        with ProcessPoolExecutor(workers) as executor:
+            for done, _ in enumerate(executor.map(_render, tasks), start=1):
+                if done % 20 == 0:
+                    print(f"rendered {done} of {songs} songs", flush=True)
+        note.write_text(json.dumps(contents))
+    return np.memmap(path, dtype=np.int16, mode="r", shape=shape)
+
+
+def draw_batch(
+    rng: np.random.Generator, pool: NDArray[np.int16], batch: int, length: int
+) -> NDArray[np.float32]:
+    """A batch of remixed excerpts `[shape=(batch, stems, 2, length)]`; the sum over stems is the mixture.
+
+    Half of the examples keep the stems of one song together (they share key and beat, as in real music),
+    the others combine stems of different songs. Every stem gets its own gain (-8 to 4 dB), polarity and
+    order of channels; now and then one is silent.
+    """
+    songs, stems, channels, total = pool.shape
+    out = np.zeros((batch, stems, channels, length), dtype=np.float32)
+    for example in out:
+        song = int(rng.integers(songs))
+        start = int(rng.integers(total - length + 1))
+        together = bool(rng.random() < 0.5)
+        for position in range(stems):
+            if not together:
+                song = int(rng.integers(songs))
+                start = int(rng.integers(total - length + 1))
+            if rng.random() < 0.05:
+                continue
+            gain = 10.0 ** (rng.uniform(-8.0, 4.0) / 20.0) * rng.choice([-1.0, 1.0]) / 32767.0
+            audio = pool[song, position, :, start : start + length]
+            example[position] = gain * (audio[::-1] if rng.random() < 0.5 else audio)
+    return out
