@@ -19,7 +19,7 @@ from contract.manifest import Manifest
 from tests.api.conftest import Serve, Server, is_locked
 from tests.audio import song
 
-LONG_SONG = song(40.0)
+LONG_SONG = song(15.0)
 SHORT_SONG = song(0.5)
 
 
