@@ -10,7 +10,7 @@ TORCH ?=
 READY := .venv/.ready
 IN_VENV := .venv/bin/python
 
-.PHONY: demo test run benchmark lint constraints clean
+.PHONY: demo test testbed run benchmark lint constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -20,7 +20,10 @@ run: $(READY)
 	@$(IN_VENV) -m api
 
 test: $(READY) lint
-	@$(IN_VENV) -m pytest $(PYTEST)
+	@sh scripts/test.sh $(PYTEST)
+
+testbed: $(READY)
+	@$(IN_VENV) -m tests.testbed.build
 
 lint: $(READY)
 	@.venv/bin/ruff format --check --quiet . || { echo "ruff format would change files."; exit 1; }
@@ -36,7 +39,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 
 constraints: $(READY)
 	@{ echo "# The exact versions that the tests ran with. Renewed with: make constraints"; \
-	  .venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra api --extra runner --group dev \
+	  .venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra api --extra runner --extra gcs --group dev \
 	    --python $(IN_VENV) --no-header --no-annotate; } > constraints.new && mv constraints.new constraints.txt
 
 clean:

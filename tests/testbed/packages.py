@@ -1,0 +1,57 @@
+"""The Debian packages that the real node needs. The control plane and the bucket need none."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CNI_PLUGINS = Path("/usr/lib/cni")
+
+SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+"""Where programs are; the last folders are not on everybody's path."""
+
+NEEDED = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    str(CNI_PLUGINS / "ptp"): "containernetworking-plugins",
+    str(CNI_PLUGINS / "host-local"): "containernetworking-plugins",
+    "busybox": "busybox-static",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "unshare": "util-linux",
+    "unzip": "unzip",
+}
+"""Program -> the package that brings it."""
+
+
+class NotInstalledError(Exception):
+    """A package could not be installed. The message says how to do it by hand."""
+
+
+def missing() -> list[str]:
+    """Packages of which a program is not there."""
+    return sorted({package for program, package in NEEDED.items() if not find(program)})
+
+
+def find(program: str) -> str | None:
+    """Where a program is."""
+    return shutil.which(program, path=SEARCH_PATH)
+
+
+def command(names: list[str]) -> str:
+    """What to type to get them."""
+    return f"apt-get install -y --no-install-recommends {' '.join(names)}"
+
+
+def install() -> None:
+    """Install what is missing, as root."""
+    names = missing()
+    if not names:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise NotInstalledError(f"as root on Debian: {command(names)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for line in ("apt-get update -q", command(names)):
+        if subprocess.run(line.split(), env=environment, check=False).returncode != 0:
+            raise NotInstalledError(f"this failed: {line}")
