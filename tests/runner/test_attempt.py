@@ -22,6 +22,7 @@ from runner.cancelled import Cancelled
 from runner.pipeline import Pipeline
 from tests.runner.jobs import JOB_ID, Job, write_song
 from tests.runner.signals import music
+from tests.runner.tiny_models import save_tiny
 
 pytestmark = pytest.mark.usefixtures("restored_threads")
 
@@ -154,6 +155,25 @@ def test_a_model_that_cannot_be_had_fails_for_good(job: Job, model: str, code: F
     job.create(song(job), model=model)
     assert attempt.run() == EXITS[code].code
     assert model in assert_failed_for_good(job, code)
+
+
+@pytest.mark.parametrize("kind", ["damaged", "six sources"])
+def test_weights_that_cannot_be_used_fail_for_good(
+    job: Job, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    sources = ["drums", "bass", "other", "vocals", "guitar", "piano"]
+    if kind == "damaged":
+        path, code = save_tiny(job.folder / "own.safetensors"), FailureCode.WEIGHTS_CORRUPT
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        path, code = (
+            save_tiny(job.folder / "own.safetensors", sources=sources),
+            FailureCode.UNSUPPORTED_MODEL,
+        )
+    monkeypatch.setenv("STEMJOB_MODELS", str(path))
+    job.create(song(job), model=str(path))
+    assert attempt.run() == EXITS[code].code
+    assert_failed_for_good(job, code)
 
 
 def test_a_song_that_is_not_in_the_store_is_a_failure_for_now(job: Job) -> None:
