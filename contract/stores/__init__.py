@@ -4,12 +4,13 @@
 store's module alone, and only when it is used.
 """
 
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 1 << 18
@@ -43,6 +44,10 @@ class PreconditionFailed(StoreError):  # noqa: N818
 
 class StoreFull(StoreError):  # noqa: N818
     """No space left."""
+
+
+class CannotSign(StoreError):  # noqa: N818
+    """The credentials in use cannot sign download links. The object itself can be read all the same."""
 
 
 class Writer(Protocol):
@@ -111,21 +116,64 @@ class Store(Protocol):
         """Removes every object whose key begins with `prefix`."""
 
 
+@runtime_checkable
+class DirectStore(Store, Protocol):
+    """A store that others can reach by themselves, with a link from us. Which one can: `isinstance`."""
+
+    def download_url(
+        self, key: str, *, generation: int, disposition: str, content_type: str, seconds: int
+    ) -> str:
+        """A link that downloads just that generation, by GET, within so many seconds (at most 7 days).
+
+        The answer carries `disposition` as its Content-Disposition and `content_type` as its Content-Type.
+        Whether the object is there is not looked at. Raises CannotSign.
+        """
+
+    def upload_url(self, key: str, *, content_type: str, size: int, origin: str | None = None) -> str:
+        """A link to which `size` bytes can be sent by PUT, in parts if wanted, as a new object.
+
+        It works for about a week, for whoever has it, and from web pages of `origin`. When the key exists
+        at the end, the upload is refused. Raises PreconditionFailed when it exists already.
+        """
+
+
 def absolute_url(url: str) -> str:
     """The same store's URL, with a relative folder made absolute."""
     parts = urlsplit(url)
     return f"file://{Path(parts.netloc + parts.path).resolve()}" if parts.scheme == "file" else url
 
 
-def open_store(url: str) -> Store:
-    """The store at `url`: `file:///absolute/folder` or `file://./relative/folder`.
+def open_store(url: str, *, retry_seconds: float = 5.0) -> Store:
+    """The store at `url`.
+
+    Args:
+        url: `file:///absolute/folder`, `file://./relative/folder`, `gs://bucket` or `gs://bucket/prefix`.
+        retry_seconds: how long requests over the network are tried again when something passing went wrong.
+            The default suits whoever waits for an HTTP answer.
 
     Raises:
-        ValueError: the scheme is unknown; the message names the known ones.
+        ValueError: the URL cannot be understood; the message says what is known.
+        StoreError: the store cannot be used, or its library is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
         from contract.stores.filesystem import FileStore
 
         return FileStore(Path(parts.netloc + parts.path).resolve())
-    raise ValueError(f"STEMJOB_STORE is {url!r}, but a store's URL begins with file://")
+    if parts.scheme == "gs":
+        bucket, prefix = _bucket_and_prefix(url)
+        try:
+            from contract.stores.gcs import GcsStore
+        except ImportError as error:
+            raise StoreError("A gs:// store needs more packages: install stemjob[gcs].") from error
+        return GcsStore(bucket, prefix, retry_seconds=retry_seconds)
+    raise ValueError(f"STEMJOB_STORE is {url!r}, but a store's URL begins with file:// or gs://")
+
+
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    # Not by urlsplit: to a bucket, # and ? are characters like others.
+    bucket, _, prefix = url.removeprefix("gs://").partition("/")
+    prefix = prefix.strip("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket) or ".." in prefix or "//" in prefix:
+        raise ValueError(f"STEMJOB_STORE is {url!r}, but a bucket's URL is gs://<bucket>/<prefix>")
+    return bucket, prefix

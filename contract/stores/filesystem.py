@@ -64,11 +64,13 @@ class FileStore:
         del content_type
         temporary = self._temporary()
         with _translated(key):
+            os.utime(path)  # the link shares its time, and an old file would look abandoned
             _link_or_copy(path, temporary)
             try:
                 with temporary.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
                     os.fsync(file.fileno())
-                return self.publish(key, temporary, if_generation)
+                    return self.publish(key, temporary, if_generation)
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -98,8 +100,12 @@ class FileStore:
         return blocks
 
     def fetch(self, key: str, path: Path, *, generation: int | None = None) -> None:
+        partial = path.with_name(f".{path.name}.part")
         with self._open(key, generation), _translated(key):
-            _link_or_copy(self._path(key), path)
+            partial.unlink(missing_ok=True)
+            _link_or_copy(self._path(key), partial)
+            partial.replace(path)
+            partial.unlink(missing_ok=True)  # still there when both were names of the same bytes
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._root

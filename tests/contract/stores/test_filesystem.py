@@ -1,18 +1,17 @@
 """What only a store in a folder can show."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from contract.stores import StoreError, StoreFull, open_store
+from tests.contract.stores.limits import no_file_beyond
 
 WRITE_AND_HANG = """
 import sys, time
@@ -59,17 +58,6 @@ def test_no_folder_stays_behind_its_objects(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".tmp"]
 
 
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """The kernel refuses to let files grow further, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}")
 
@@ -91,3 +79,26 @@ def test_a_relative_url_is_below_the_present_folder(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
 
     assert open_store("file://./data").uri("a") == str(tmp_path / "data" / "a")
+
+
+def test_an_old_file_is_stored_while_others_open_the_store(tmp_path: Path) -> None:
+    source = tmp_path / "track.wav"
+    source.write_bytes(bytes(2_000_000))
+    store = open_store(f"file://{tmp_path}/store")
+    done = threading.Event()
+
+    def keep_opening() -> None:
+        while not done.is_set():
+            open_store(f"file://{tmp_path}/store")
+
+    opener = threading.Thread(target=keep_opening)
+    opener.start()
+    try:
+        for number in range(60):
+            os.utime(source, (time.time() - 3600, time.time() - 3600))
+            store.put_file(f"tracks/{number}", source, content_type="audio/wav")
+    finally:
+        done.set()
+        opener.join()
+
+    assert len(list(store.list("tracks/"))) == 60
