@@ -1,6 +1,7 @@
 """`python -m api`: serves on HOST (127.0.0.1) and PORT (8000) until stopped."""
 
 import os
+import signal
 import socket
 import sys
 
@@ -19,7 +20,7 @@ def main() -> int:
     host = os.environ.get("HOST") or "127.0.0.1"
     try:
         settings = ApiSettings()
-        listener = _listen(host, _port(os.environ.get("PORT") or "8000"))
+        listener = _listen(host, _port(os.environ.get("PORT") or "8000"), settings.transfer_idle_seconds)
         configure_logs(settings.log_level)
         backend = open_backend(settings)
     except ValidationError as error:
@@ -28,21 +29,30 @@ def main() -> int:
         return _refuse(f"{name} is not right: {problem['msg']}.")
     except (ValueError, RuntimeError, StoreError, OSError) as error:
         return _refuse(str(error))
-    print(f"stemjob serves on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)  # noqa: T201
+    shown = f"[{host}]" if ":" in host else host
+    print(f"stemjob serves on http://{shown}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)  # noqa: T201
+    for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops in order, then raises the signal once more
+        signal.signal(stop, lambda *_: None)
+    # h11, not httptools: it limits the headers of a request to 64 KiB.
     config = uvicorn.Config(
-        create_app(backend), log_config=None, access_log=False, timeout_graceful_shutdown=5
+        create_app(backend), http="h11", log_config=None, access_log=False, timeout_graceful_shutdown=5
     )
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError with a sentence when the port is taken."""
+def _listen(host: str, port: int, idle_seconds: float) -> socket.socket:
+    """A listening socket. Raises OSError with a sentence when the port is taken.
+
+    Connections whose other end takes no byte for `idle_seconds` are ended by the kernel, if it can.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named as TCP: only then asyncio switches Nagle's algorithm off, which costs 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * idle_seconds))
     try:
         listener.bind((host, port))
         listener.listen(2048)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api.errors import add_error_handlers
-from api.middleware import RequestMiddleware
+from api.middleware import LastResort, RequestMiddleware
 from api.openapi import describe
 from api.routes import downloads, jobs, system
 from api.transfers import Transfers
@@ -38,6 +38,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.include_router(system.router)
     app.include_router(jobs.router)
     app.include_router(downloads.router)
+    app.add_middleware(LastResort)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

@@ -13,10 +13,11 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from zipstream import ZIP_STORED, ZipStream
 
+from api.errors import Refusal, RefusalCode
 from api.ranges import ByteRange, asked_range, attachment, etag_matches
 from api.transfers import Transfers
 from contract.manifest import Manifest, TrackRecord
-from contract.stores import Store, StoreError
+from contract.stores import ObjectNotFound, Store, StoreError
 from contract.tracks import Track
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,10 @@ class DownloadResponse(StreamingResponse):
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         if not self._bodiless:
             # Opened before the first byte of the answer, so that a missing object is an honest error.
-            source = await self._transfers.run(lambda: self._download.read(self._part))
+            try:
+                source = await self._transfers.run(lambda: self._download.read(self._part))
+            except ObjectNotFound:
+                raise Refusal(RefusalCode.TRACK_NOT_FOUND, "Track not found") from None
             await send(start)
             await self._stream(source, send)
         else:

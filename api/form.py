@@ -1,8 +1,9 @@
 """A multipart form as a stream of events: `feed` bytes as they come, read what they complete.
 
-python-multipart does the parsing (RFC 7578); nothing is collected here but the headers of a part.
+python-multipart does the parsing (RFC 7578) and limits the headers of a part, the only thing collected here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from python_multipart import MultipartParser
@@ -10,8 +11,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from api.errors import Refusal, RefusalCode
-
-_MAX_PART_HEADER_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,9 @@ class MultipartForm:
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
-        self._limit_headers()
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
-        self._limit_headers()
-
-    def _limit_headers(self) -> None:
-        if len(self._name) + len(self._value) > _MAX_PART_HEADER_BYTES:
-            raise Refusal(RefusalCode.INVALID_REQUEST, "A header of the multipart form is too long.")
 
     def _header_end(self) -> None:
         self._headers[self._name.lower()] = self._value
@@ -93,13 +86,8 @@ class MultipartForm:
 
     def _headers_finished(self) -> None:
         _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
-        file_name = parameters.get(b"filename")
-        self._events.append(
-            PartBegin(
-                parameters.get(b"name", b"").decode("utf-8", "replace"),
-                None if file_name is None else _decoded(file_name),
-            )
-        )
+        name = parameters.get(b"name", b"").decode("utf-8", "replace")
+        self._events.append(PartBegin(name, _file_name(parameters)))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(PartData(data[start:end]))
@@ -108,6 +96,7 @@ class MultipartForm:
         self.finished = True
 
 
-def _decoded(file_name: bytes) -> str:
+def _file_name(parameters: Mapping[bytes, bytes]) -> str | None:
     """The name as the person knows it: browsers and curl write a quote as %22 (WHATWG HTML, 4.10.21.8)."""
-    return file_name.decode("utf-8", "replace").replace("%22", '"')
+    name = parameters.get(b"filename")
+    return None if name is None else name.decode("utf-8", "replace").replace("%22", '"')

@@ -11,11 +11,10 @@ from api.settings import ApiSettings
 from contract.audio_header import HEAD_BYTES, AudioHeader, BadAudio, read_header
 from contract.job import SUPPORTED_FORMATS, InputObject, JobOptions
 from contract.layout import input_key
+from contract.limits import MAX_CHANNELS, SAMPLE_RATES
 from contract.stores import CREATE_ONLY, ObjectInfo, Store, Writer
 
 _MAX_OPTION_BYTES = 4096
-_MAX_CHANNELS = 2
-_RATES = range(4_000, 384_001)  # loudness is not defined below, FLAC above
 MEDIA_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
 
 
@@ -163,16 +162,16 @@ def check_header(header: AudioHeader, extension: str, max_seconds: float) -> Non
             RefusalCode.INVALID_AUDIO,
             f"The file is named .{extension} but its content is {header.container.upper()}.",
         )
-    if header.channels > _MAX_CHANNELS:
+    if header.channels > MAX_CHANNELS:
         raise Refusal(
             RefusalCode.INVALID_AUDIO,
             f"The file has {header.channels} channels; songs have one or two.",
         )
-    if header.sample_rate not in _RATES:
+    if header.sample_rate not in SAMPLE_RATES:
         raise Refusal(
             RefusalCode.INVALID_AUDIO,
             f"A sample rate of {header.sample_rate} Hz is not supported; it must be "
-            f"{_RATES.start} to {_RATES.stop - 1} Hz.",
+            f"{SAMPLE_RATES.start} to {SAMPLE_RATES.stop - 1} Hz.",
         )
     if header.frames == 0:
         raise Refusal(RefusalCode.INVALID_AUDIO, "The file holds no audio.")

@@ -14,6 +14,7 @@ from api.version import VERSION
 
 log = structlog.get_logger("api.access")
 
+
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -45,12 +46,6 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_marked)
-        except Interrupted:
-            pass  # logged where it broke; the server closes a connection whose answer is not whole
-        except Exception:
-            log.exception("unexpected_error")
-            if not status:
-                await error_response(internal_error())(scope, receive, send_marked)
         finally:
             seconds = round(time.perf_counter() - started, 6)
             job = scope.get("path_params", {}).get("job_id")  # the router puts it there
@@ -58,3 +53,27 @@ class RequestMiddleware:
             log.info(
                 "request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, **about
             )
+
+
+class LastResort:
+    """Turns what nobody caught into an answer. Innermost, so that it gets the headers of every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Interrupted:
+            pass  # logged where it broke; the server closes a connection whose answer is not whole
+        except Exception:
+            log.exception("unexpected_error")
+            if scope["type"] == "http" and not began:
+                await error_response(internal_error())(scope, receive, send)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from api.errors import Refusal, RefusalCode
 
-_SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

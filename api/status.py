@@ -7,7 +7,7 @@ from contract.failures import Failure, FailureCode
 from contract.job import JobRecord
 from contract.manifest import JobAnswer, Manifest
 from contract.progress import Progress
-from contract.stages import Stages, Status, fail, first_unfinished
+from contract.stages import Stages, Status, fail, first_unfinished, pending_stages
 
 LAUNCH_GRACE = timedelta(minutes=5)
 """A job that no launcher knows is waiting for the sweep to start it for so long, and lost afterwards."""
@@ -35,10 +35,36 @@ def fold(record: JobRecord, manifest: Manifest | None, seen: Observation | None,
         job_id=record.job_id,
         status=Status.PROCESSING,
         created_at=record.created_at,
-        stages=progress.stages,
+        stages=_unfinished_stages(progress),
         progress=progress.progress,
         waiting=seen.waiting,
     )
+
+
+def may_have_a_manifest(seen: Observation | None) -> bool:
+    """Whether the manifest is worth reading: not while a runner is in the middle of a song."""
+    if seen is None or seen.finished or seen.progress is None:
+        return seen is None or seen.finished
+    return seen.progress.failure is not None or _all_completed(seen.progress.stages)
+
+
+def _all_completed(stages: Stages) -> bool:
+    return all(stage.status is Status.COMPLETED for stage in stages)
+
+
+def _unfinished_stages(progress: Progress) -> Stages:
+    """The stages of a job that goes on, whatever its runner said last.
+
+    An attempt that failed will be tried again from the beginning. And until the manifest is there, the last
+    stage is not completed.
+    """
+    if progress.failure is not None:
+        return pending_stages()
+    if _all_completed(progress.stages):
+        last = progress.stages[-1]
+        reopened = last.model_copy(update={"status": Status.PROCESSING, "completed_at": None})
+        return (*progress.stages[:-1], reopened)
+    return progress.stages
 
 
 def _failed(record: JobRecord, progress: Progress, failure: Failure, at: datetime) -> JobAnswer:

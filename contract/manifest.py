@@ -1,8 +1,9 @@
 """`manifest.json`: the record of a finished job, and the answer that GET /job/{id} gives from it."""
 
 from collections.abc import Mapping
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.clock import Timestamp
 from contract.failures import FailureCode
@@ -84,3 +85,9 @@ class Manifest(Record):
     device: str | None = None
     residual_db: float | None = None
     versions: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_final(self) -> Self:
+        if self.answer.status not in (Status.COMPLETED, Status.FAILED):
+            raise ValueError("a manifest is the record of a job that has ended")
+        return self

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-DEFAULT_MODELS = ("auto", "htdemucs", "bundled")
+from contract.limits import DEFAULT_MAX_DURATION_SECONDS, DEFAULT_MODELS, split_names
 
 
 class Dsp(StrEnum):
@@ -64,7 +64,9 @@ class RunnerSettings(BaseSettings):
         description="Folder searched for weights before the network is: Demucs' `.th` or `.safetensors`"
         " files with their `.yaml`. A `SHA256SUMS` file there is enforced.",
     )
-    max_duration_seconds: float = Field(default=7200, gt=0, description="Longest accepted song in seconds.")
+    max_duration_seconds: float = Field(
+        default=DEFAULT_MAX_DURATION_SECONDS, gt=0, description="Longest accepted song in seconds."
+    )
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=DEFAULT_MODELS, description="Models that a job may ask for, separated by commas."
     )
@@ -73,9 +75,7 @@ class RunnerSettings(BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, names: object) -> object:
-        if isinstance(names, str):
-            return tuple(name.strip() for name in names.split(",") if name.strip())
-        return names
+        return split_names(names)
 
 
 _CGROUP = Path("/sys/fs/cgroup")

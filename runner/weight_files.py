@@ -32,12 +32,19 @@ class WeightFiles:
     segment: float | None = None
 
 
+class BrokenDefinition(Exception):  # noqa: N818
+    """A bag's YAML file is not what Demucs wants."""
+
+
 def locate(name: str, weights_dir: Path | None) -> WeightFiles | None:
     """The files of a model that are on this machine, None when some or all are not.
 
     Args:
         name: `bundled`, a path of a file or folder, `hf://[namespace/]name`, or a name that Demucs knows.
         weights_dir: a folder that is looked at before the caches.
+
+    Raises:
+        BrokenDefinition: a bag is there whose definition cannot be understood.
     """
     if name == "bundled":
         return WeightFiles((BUNDLED,)) if BUNDLED.is_file() else None
@@ -132,8 +139,11 @@ def _in_torch_cache(name: str) -> WeightFiles | None:
 
 
 def _bag(definition: Path, find: Callable[[str], Path | None]) -> WeightFiles | None:
-    bag: Any = yaml.safe_load(definition.read_text())
-    paths = [find(str(signature)) for signature in bag["models"]]
+    try:
+        bag: Any = yaml.safe_load(definition.read_text())
+        paths = [find(str(signature)) for signature in bag["models"]]
+    except (yaml.YAMLError, LookupError, TypeError, UnicodeDecodeError) as error:
+        raise BrokenDefinition(f"{definition} does not define a bag of models") from error
     if None in paths:
         return None
     present = tuple(path for path in paths if path is not None)

@@ -1,6 +1,7 @@
 """A model by its name: Demucs' own classes and loaders, and one clear sentence when it cannot be had."""
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,12 +19,15 @@ from demucs.states import load_model as load_pickled_model
 
 from contract.failures import FailureCode, JobFailed
 from runner.separation import STEMS
-from runner.weight_files import WeightFiles, fetch, locate
+from runner.weight_files import BrokenDefinition, WeightFiles, fetch, locate
 
 log = structlog.get_logger(__name__)
 
 CHECKSUMS = "SHA256SUMS"
-"""A file of this name beside the weights, as `sha256sum` writes it, must agree with them."""
+"""A file of this name beside the weights, as `sha256sum` writes it, must list them and agree."""
+
+_STAMPED = re.compile(r"-([0-9a-f]{8})$")
+"""Demucs' own files are named after the beginning of their SHA-256."""
 
 FALLBACK_WARNING = (
     "The weights of htdemucs are not on this machine and could not be downloaded, so the song was"
@@ -76,6 +80,8 @@ def _load_named(name: str, weights_dir: Path | None) -> LoadedModel:
         sums = None if files is None else [_sha256(path) for path in files.paths]
     except OSError as error:
         raise _unavailable(name) from error
+    except BrokenDefinition as error:
+        raise _corrupt(name) from error
     if files is None or sums is None:
         raise _unavailable(name)
     _check_sums(name, files.paths, sums)
@@ -104,8 +110,8 @@ def _load_file(path: Path) -> "Demucs | HDemucs | HTDemucs":
         if path.suffix == ".safetensors":
             model = load_safetensors_model(path)
         else:
-            if "-" in path.stem:  # the name ends with the beginning of the file's SHA-256
-                check_checksum(path, path.stem.rsplit("-", 1)[1])
+            if stamped := _STAMPED.search(path.stem):
+                check_checksum(path, stamped[1])
             model = load_pickled_model(path)  # type: ignore[no-untyped-call]
     model.eval()
     return model
@@ -133,9 +139,9 @@ def _check_sums(name: str, paths: Iterable[Path], sums: Iterable[str]) -> None:
         listing = path.parent / CHECKSUMS
         if not listing.is_file():
             continue
-        lines = (line.split(maxsplit=1) for line in listing.read_text().splitlines() if line.strip())
-        expected = {file.lstrip("*").strip(): digest for digest, file in lines}
-        if expected.get(path.name, actual) != actual:
+        lines = (line.partition(" ") for line in listing.read_text().splitlines())
+        expected = {file.strip().lstrip("*"): digest for digest, _, file in lines}
+        if expected.get(path.name) != actual:
             raise _corrupt(name)
 
 

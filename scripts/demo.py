@@ -28,6 +28,8 @@ class DemoFailed(Exception):  # noqa: N818
 
 def main(arguments: list[str]) -> int:
     """Runs the demo with the song that is named, or with one that the project synthesizes."""
+    for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: with all that was started
+        signal.signal(stop, signal.default_int_handler)
     named = Path(arguments[0]) if arguments and arguments[0] else None
     if named is not None and not named.is_file():
         print(f"There is no song at {named}.", file=sys.stderr)
@@ -65,8 +67,8 @@ def _synthesized(folder: Path) -> Path:
 def _server(folder: Path) -> Iterator[httpx.Client]:
     """A running API with the embedded default, and a client of it. Ends with everything it started."""
     environment = {
-        "STEMJOB_STORE": f"file://{folder}/store",
         **os.environ,
+        "STEMJOB_STORE": f"file://{folder}/store",
         "STEMJOB_STATE_DIR": f"{folder}/state",
         "HOST": "127.0.0.1",
         "PORT": "0",
@@ -87,9 +89,9 @@ def _server(folder: Path) -> Iterator[httpx.Client]:
 
 def _stop_runners(jobs: Path) -> None:
     """A runner outlives its API; the demo's must not outlive the demo."""
-    for job in map(JobFolder, jobs.iterdir()):
+    for job in map(JobFolder, jobs.glob("*")):
         if job.state() is State.RUNNING:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(int((job.path / "started").read_text()), signal.SIGTERM)
         while job.state() is State.RUNNING:
             time.sleep(0.1)

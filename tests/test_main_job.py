@@ -2,11 +2,14 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -163,15 +166,11 @@ def test_drums_and_bass_come_out_closer_to_the_truth_than_the_mixture_is(server:
         assert si_sdr(stems[name], tracks[name]) > si_sdr(stems[name], mixture) + 1.0, name
 
 
-def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "scripts.demo", *arguments],
         cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
-            "STEMJOB_MODEL": "bundled",
-        },
+        env=demo_environment(**more),
         capture_output=True,
         text=True,
         timeout=240,
@@ -179,10 +178,57 @@ def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def processes_in(folder: Path) -> list[str]:
+    """What runs with this working folder: the demo, its API and its runner inherit it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+def demo_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("stemjob-demo-*"))
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_demo_that_is_stopped_takes_everything_with_it(tmp_path: Path, stop: signal.Signals) -> None:
+    (tmp_path / "song.wav").write_bytes(song(30.0))
+    before = demo_folders()
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "scripts.demo", "song.wav"],
+        cwd=tmp_path,
+        env=demo_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "processing" in line:
+            break
+    assert len(processes_in(tmp_path)) == 3
+
+    demo.send_signal(stop)
+    demo.communicate(timeout=60)
+
+    assert demo.returncode == 130
+    assert processes_in(tmp_path) == []
+    assert demo_folders() == before
+
+
+def demo_environment(**more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+        "STEMJOB_MODEL": "bundled",
+        **more,
+    }
+
+
 def test_the_demo_shows_stages_leaves_nine_files_and_a_table_and_stops_what_it_started(
     tmp_path: Path,
 ) -> None:
-    before = {process.pid for process in psutil.process_iter()}
     (tmp_path / "my song.flac").write_bytes(song(2.0, "flac"))
 
     demo = run_demo(tmp_path, "my song.flac")
@@ -196,15 +242,19 @@ def test_the_demo_shows_stages_leaves_nine_files_and_a_table_and_stops_what_it_s
         assert f"demo-output/{track}.wav" in row
         assert "2.00" in row
     assert any(line.startswith("Model bundled, computed on") for line in lines)
-    started = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
-    assert [process for process in started if str(tmp_path) in " ".join(process.info["cmdline"] or [])] == []
+    assert processes_in(tmp_path) == []
 
 
 def test_the_demo_says_in_a_sentence_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("la la la")
 
     missing, text = run_demo(tmp_path, "nothing.mp3"), run_demo(tmp_path, "text.wav")
+    setting = run_demo(tmp_path, "text.wav", STEMJOB_MODEL="none")
 
     assert (missing.returncode, missing.stderr) == (1, "There is no song at nothing.mp3.\n")
     assert text.returncode == 1
     assert text.stderr == "The upload was refused: The file is not a WAV, FLAC, Ogg or MP3 file.\n"
+    assert setting.returncode == 1
+    assert setting.stderr == (
+        "The API did not start: STEMJOB_MODEL is 'none', which is not in STEMJOB_MODELS.\n"
+    )

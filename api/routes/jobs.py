@@ -65,6 +65,7 @@ async def process(
         return await transfers.run(lambda: service.create(upload, idempotency_key))
 
 
+@router.head("/job/{job_id}", response_model=JobView, include_in_schema=False)
 @router.get("/job/{job_id}", responses=refusals(RefusalCode.JOB_NOT_FOUND, RefusalCode.STORE_UNAVAILABLE))
 def job(job_id: str, service: TheService) -> JobView:
     """The status of a job."""

@@ -10,12 +10,14 @@ from contract.job import SUPPORTED_FORMATS
 router = APIRouter(tags=["system"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> Health:
     """Says that the API runs."""
     return Health(version=VERSION)
 
 
+@router.head("/config", include_in_schema=False)
 @router.get("/config")
 async def config(request: Request) -> Configuration:
     """Says what an upload may be."""

@@ -120,6 +120,44 @@ def test_what_waits_and_what_runs_survives_the_launcher(
     assert begun == ids
 
 
+def test_a_job_that_was_forgotten_is_unknown_and_not_queued(
+    tmp_path: Path, logging_runner: str, launchers: list[LocalLauncher]
+) -> None:
+    launcher = LocalLauncher(tmp_path / "state", concurrency=1, python=logging_runner)
+    launchers.append(launcher)
+    spec = JobSpec(job_id=str(uuid.uuid4()), store="file:///nowhere")
+    launcher.launch(spec)
+    seen = []
+    while True:
+        observation = launcher.observe(spec.job_id)
+        seen.append("unknown" if observation is None else "ended" if observation.finished else "going on")
+        if observation is None:
+            break
+        if observation.finished:
+            launcher.forget(spec.job_id)
+
+    assert [word for word, before in zip(seen, [None, *seen], strict=False) if word != before] == [
+        "going on",
+        "ended",
+        "unknown",
+    ]
+
+
+def test_a_folder_that_nobody_understands_does_not_stop_the_queue(
+    tmp_path: Path, logging_runner: str, launchers: list[LocalLauncher]
+) -> None:
+    broken = tmp_path / "state" / "jobs" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "order.json").write_text('{"version": 99}')
+    launcher = LocalLauncher(tmp_path / "state", concurrency=1, python=logging_runner)
+    launchers.append(launcher)
+    job_id = str(uuid.uuid4())
+
+    launcher.launch(JobSpec(job_id=job_id, store="file:///nowhere"))
+
+    wait_for(lambda: list(launcher.finished()) == [job_id], 20)
+
+
 def test_a_state_folder_has_one_launcher(tmp_path: Path, launchers: list[LocalLauncher]) -> None:
     launchers.append(LocalLauncher(tmp_path, concurrency=1))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.launchers import Observation
-from api.status import LAUNCH_GRACE, fold
+from api.status import LAUNCH_GRACE, fold, may_have_a_manifest
 from contract.failures import Failure, FailureCode
 from contract.job import InputObject, JobOptions, JobRecord
 from contract.manifest import JobAnswer, Manifest, Waiting
@@ -25,6 +25,9 @@ RECORD = JobRecord(
 )
 STARTED = begin(pending_stages(), StageName.SEPARATION, SOON)
 SECOND = begin(complete(STARTED, StageName.SEPARATION, SOON), StageName.HPSS, SOON)
+DONE = SECOND
+for name in StageName:
+    DONE = complete(begin(DONE, name, SOON), name, SOON)
 FULL = Failure(code=FailureCode.DISK_FULL, error="The disk is full.")
 MANIFEST = Manifest(
     answer=JobAnswer(job_id="job", status=Status.COMPLETED, created_at=CREATED, stages=SECOND, progress=1.0),
@@ -74,6 +77,25 @@ ROWS = {
         "disk_full",
         [FAILED, PENDING, PENDING, PENDING],
     ),
+    "an attempt failed and another will follow": (
+        None,
+        Observation(
+            finished=False,
+            progress=Progress(stages=fail(SECOND, StageName.HPSS, SOON, FULL.error), failure=FULL),
+        ),
+        SOON,
+        PROCESSING,
+        None,
+        NO_PROGRESS,
+    ),
+    "all stages done, the manifest not written yet": (
+        None,
+        Observation(finished=False, progress=Progress(stages=DONE, progress=1.0)),
+        SOON,
+        PROCESSING,
+        None,
+        [COMPLETED, COMPLETED, COMPLETED, PROCESSING],
+    ),
     "a manifest is the last word": (
         MANIFEST,
         Observation(finished=True, failure=FULL),
@@ -106,6 +128,23 @@ def test_the_time_of_a_silent_death_is_the_same_at_every_look() -> None:
     assert looks[0] == looks[1] == looks[2]
     assert looks[0].stages[0].completed_at == ENDED
     assert looks[0].stages[0].duration_seconds == 50
+
+
+@pytest.mark.parametrize(
+    ("seen", "worthwhile"),
+    [
+        (None, True),
+        (Observation(finished=True), True),
+        (Observation(finished=False), False),
+        (Observation(finished=False, progress=Progress(stages=SECOND)), False),
+        (Observation(finished=False, progress=Progress(stages=DONE)), True),
+        (Observation(finished=False, progress=Progress(stages=SECOND, failure=FULL)), True),
+    ],
+)
+def test_the_manifest_is_read_only_when_it_may_be_there(
+    seen: Observation | None, *, worthwhile: bool
+) -> None:
+    assert may_have_a_manifest(seen) is worthwhile
 
 
 def test_why_a_job_waits_is_handed_on() -> None:

@@ -1,17 +1,22 @@
 """What holds for every answer: health, configuration, headers, errors, CORS, start-up."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
 
+from contract.layout import job_key
 from tests.api.conftest import REPOSITORY, Serve, Server
 
 
@@ -110,6 +115,53 @@ def test_openapi_describes_every_answer(client: httpx.Client) -> None:
     assert "HTTPValidationError" not in json.dumps(document["paths"])
 
 
+@pytest.mark.parametrize("path", ["/health", "/config"])
+def test_head_answers_without_a_body(client: httpx.Client, path: str) -> None:
+    answer = client.head(path)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Length"] == str(len(client.get(path).content))
+
+
+def test_an_unexpected_error_is_an_answer_that_pages_can_read(server: Server, client: httpx.Client) -> None:
+    job_id = str(uuid.uuid4())
+    server.store.put(job_key(job_id), b"not a record", content_type="application/json")
+
+    answer = client.get(f"/job/{job_id}", headers={"Origin": "https://example.org"})
+
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "detail": "The server met an unexpected error; its log says more.",
+        "code": "internal_error",
+    }
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["X-Request-ID"]
+    assert "not a record" not in answer.text
+
+
+def test_headers_without_end_are_refused(server: Server) -> None:
+    place = urlsplit(server.url)
+    with socket.create_connection((place.hostname, place.port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 50_000_000:
+                sent += connection.send(b"x" * 65536)
+
+    assert sent < 10_000_000
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_server_ends_in_order_and_without_a_traceback(serve: Serve, stop: signal.Signals) -> None:
+    server = serve()
+    assert server.process is not None
+
+    server.process.send_signal(stop)
+
+    assert server.process.wait(20) == 0
+    assert "Traceback" not in server.log_file.read_text()
+
+
 def run_api(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     settings = {"STEMJOB_STORE": f"file://{tmp_path}/store", "STEMJOB_STATE_DIR": f"{tmp_path}/state"}
     return subprocess.run(
@@ -141,6 +193,8 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
         ("STEMJOB_MAX_FILE_SIZE_MB", "many", "STEMJOB_MAX_FILE_SIZE_MB is not right"),
         ("STEMJOB_LAUNCHER", "magic", "STEMJOB_LAUNCHER is not right"),
         ("STEMJOB_MODEL", "other", "STEMJOB_MODEL is 'other', which is not in STEMJOB_MODELS"),
+        ("STEMJOB_SWEEP_SECONDS", "1e12", "STEMJOB_SWEEP_SECONDS is not right"),
+        ("STEMJOB_STATE_DIR", "/proc/nowhere", "STEMJOB_STATE_DIR is /proc/nowhere, which cannot be used"),
         ("PORT", "http", "PORT"),
     ],
 )

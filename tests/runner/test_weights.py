@@ -212,6 +212,25 @@ def test_one_flipped_bit_is_caught_by_the_list_of_checksums(tmp_path: Path) -> N
     assert failure_of(str(path))[0] is FailureCode.WEIGHTS_CORRUPT
 
 
+@pytest.mark.parametrize("listing", ["", "one-word\n", f"{'0' * 64}  other.safetensors\n"])
+def test_a_list_of_checksums_must_list_the_weights(tmp_path: Path, listing: str) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    (tmp_path / "SHA256SUMS").write_text(listing)
+    assert failure_of(str(path))[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+@pytest.mark.parametrize("definition", ["models: [", "weights: []\n", "models: 3\n", "- a\n", "", "\xff"])
+def test_a_broken_definition_is_told_as_such(tmp_path: Path, definition: str) -> None:
+    save_tiny(tmp_path / "955717e8.safetensors")
+    (tmp_path / "own.yaml").write_bytes(definition.encode("latin-1"))
+    assert failure_of("own", tmp_path)[0] is FailureCode.WEIGHTS_CORRUPT
+
+
+def test_a_hyphen_in_an_operators_file_name_is_no_checksum(tmp_path: Path) -> None:
+    path = save_pickled(tmp_path, "955717e8")
+    assert load_model(str(path.rename(tmp_path / "my-model.th"))).name.endswith("my-model.th")
+
+
 def test_damaged_htdemucs_is_no_reason_to_fall_back(tmp_path: Path) -> None:
     save_bag(tmp_path, "htdemucs", ["955717e8"])
     damage_truncate(save_tiny(tmp_path / "955717e8.safetensors"))

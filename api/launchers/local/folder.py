@@ -10,10 +10,17 @@ import shutil
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
 
 from contract.job import JobSpec
 from contract.progress import Progress
 from contract.record import Record
+
+log = structlog.get_logger(__name__)
+
+Stored = TypeVar("Stored", bound=Record)
 
 
 class State(StrEnum):
@@ -62,24 +69,19 @@ class JobFolder:
             temporary.replace(self.path / "order.json")
 
     def order(self) -> Order | None:
-        """The order; None when the folder is not a job."""
-        try:
-            return Order.model_validate_json((self.path / "order.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        """The order; None when the folder is not a job, or one that this version does not understand."""
+        return self._read("order.json", Order)
 
     def state(self) -> State:
         """Where the job stands now."""
+        started = (self.path / "started").exists()  # before the lock: a runner may begin in between
         if self._locked():
             return State.RUNNING
-        return State.ENDED if (self.path / "started").exists() else State.QUEUED
+        return State.ENDED if started else State.QUEUED
 
     def progress(self) -> Progress | None:
         """The runner's latest report; None before the first."""
-        try:
-            return Progress.model_validate_json(self.status_file.read_bytes())
-        except FileNotFoundError:
-            return None
+        return self._read(self.status_file.name, Progress)
 
     def ended_at(self) -> datetime:
         """When the runner last gave a sign of life."""
@@ -107,6 +109,22 @@ class JobFolder:
         """Deletes the folder; the order goes first, so that half a folder is not a job."""
         (self.path / "order.json").unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def last_words(self) -> str:
+        """The end of what the runner printed, at most 2,000 characters."""
+        try:
+            return self.log.read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            return ""
+
+    def _read(self, name: str, kind: type[Stored]) -> Stored | None:
+        try:
+            return kind.model_validate_json((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            log.warning("unreadable_file", path=str(self.path / name))
+            return None
 
     def _locked(self) -> bool:
         try:

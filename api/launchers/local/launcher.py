@@ -36,9 +36,15 @@ class LocalLauncher:
 
         Raises:
             LauncherInUse: another process has it.
+            OSError: the folder cannot be used; the message is a sentence.
         """
         self._jobs = state_dir.resolve() / "jobs"
-        self._jobs.mkdir(parents=True, exist_ok=True)
+        try:
+            self._jobs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"STEMJOB_STATE_DIR is {state_dir}, which cannot be used: {error.strerror}."
+            ) from error
         self._lock = self._take_over(state_dir)
         self._concurrency, self._python = concurrency, python
         self._wake = threading.Event()
@@ -54,16 +60,17 @@ class LocalLauncher:
 
     def observe(self, job_id: str) -> Observation | None:
         folder = self._folder(job_id)
-        order = folder.order()
+        state = folder.state()
+        order = folder.order()  # after the state: `forget` takes it away first
         if order is None:
             return None
-        match folder.state():
-            case State.QUEUED:
-                return Observation(finished=False, waiting=self._waiting(order))
-            case State.RUNNING:
-                return Observation(finished=False, progress=folder.progress())
-            case State.ENDED:
-                return Observation(finished=True, progress=folder.progress(), ended_at=folder.ended_at())
+        if state is State.QUEUED:
+            return Observation(finished=False, waiting=self._waiting(order))
+        progress = folder.progress()
+        given_up = progress is not None and progress.failure is not None  # nothing is tried twice here
+        if state is State.ENDED or given_up:
+            return Observation(finished=True, progress=progress, ended_at=folder.ended_at())
+        return Observation(finished=False, progress=progress)
 
     def finished(self) -> Iterable[str]:
         return [folder.job_id for folder, _ in self._orders() if folder.state() is State.ENDED]
@@ -151,8 +158,13 @@ class LocalLauncher:
         folder.mark_started(process.pid)
         log.info("runner_started", job_id=spec.job_id, pid=process.pid)
         # A child that nobody waits for stays a zombie.
-        threading.Thread(target=self._wait_for, args=(process, spec.job_id), daemon=True).start()
+        threading.Thread(target=self._wait_for, args=(process, folder), daemon=True).start()
 
-    def _wait_for(self, process: subprocess.Popen[bytes], job_id: str) -> None:
-        log.info("runner_ended", job_id=job_id, exit_code=process.wait())
+    def _wait_for(self, process: subprocess.Popen[bytes], folder: JobFolder) -> None:
+        exit_code = process.wait()
+        if exit_code == 0:
+            log.info("runner_ended", job_id=folder.job_id, exit_code=exit_code)
+        else:  # the sweep will delete the runner's log
+            output = folder.last_words()
+            log.warning("runner_failed", job_id=folder.job_id, exit_code=exit_code, output=output)
         self._wake.set()
