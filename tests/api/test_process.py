@@ -2,6 +2,8 @@
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -248,16 +250,23 @@ def test_the_size_is_counted_on_the_file_and_not_on_the_form(serve: Serve) -> No
     assert answer.json() == {"detail": "The file is larger than 1 MB.", "code": "too_large"}
 
 
+@contextmanager
+def begun_upload(server: Server, length: int) -> Iterator[socket.socket]:
+    """A connection on which an upload of `length` bytes has begun, up to the first byte of the song."""
+    place = urlsplit(server.url)
+    with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
+        connection.sendall(
+            b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            b"Content-Length: %d\r\n\r\n"
+            % length
+            + b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        )
+        yield connection
+
+
 def test_a_file_that_is_too_large_is_refused_without_reading_the_rest(serve: Serve) -> None:
     server = serve(STEMJOB_MAX_FILE_SIZE_MB="1")
-    place = urlsplit(server.url)
-    head = (
-        b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        b"Content-Length: 10000000000\r\n\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    )
-    with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
-        connection.sendall(head)
+    with begun_upload(server, 10_000_000_000) as connection:
         sent = 0
         connection.settimeout(5)
         started = time.monotonic()
@@ -273,14 +282,8 @@ def test_a_file_that_is_too_large_is_refused_without_reading_the_rest(serve: Ser
 
 def test_an_upload_that_stands_still_is_ended(serve: Serve) -> None:
     server = serve(STEMJOB_TRANSFER_IDLE_SECONDS="1")
-    place = urlsplit(server.url)
-    head = (
-        b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        b"Content-Length: 1000000\r\n\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    )
-    with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
-        connection.sendall(head + SONG[:1000])
+    with begun_upload(server, 1_000_000) as connection:
+        connection.sendall(SONG[:1000])
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
 
     assert answer.startswith(b"HTTP/1.1 408")
@@ -290,14 +293,8 @@ def test_an_upload_that_stands_still_is_ended(serve: Serve) -> None:
 
 def test_a_client_that_hangs_up_leaves_nothing(server: Server) -> None:
     before = keys(server)
-    place = urlsplit(server.url)
-    head = (
-        b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        b"Content-Length: 10000000\r\n\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    )
-    with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
-        connection.sendall(head + bytes(3_000_000))
+    with begun_upload(server, 10_000_000) as connection:
+        connection.sendall(bytes(3_000_000))
     temporary = server.folder / "store" / ".tmp"
     for _ in range(50):
         if [path.name for path in temporary.iterdir()] in ([], ["lock"]):
@@ -389,12 +386,7 @@ def test_the_same_key_with_another_upload_is_refused(server: Server, client: htt
 
 def test_beyond_the_limit_of_transfers_an_upload_is_told_to_come_again(serve: Serve) -> None:
     server = serve(STEMJOB_TRANSFERS="1")
-    place = urlsplit(server.url)
-    with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
-        connection.sendall(
-            b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-            b"Content-Length: 1000\r\n\r\n--x\r\n"
-        )
+    with begun_upload(server, 1_000):
         time.sleep(0.3)
         with server.client() as client:
             answer = post(client)
