@@ -20,7 +20,7 @@ run: $(READY)
 	@$(IN_VENV) -m api
 
 test: $(READY) lint
-	@sh scripts/test.sh $(PYTEST)
+	@$(IN_VENV) -m scripts.test $(PYTEST)
 
 testbed: $(READY)
 	@$(IN_VENV) -m tests.testbed.build

@@ -146,7 +146,7 @@ def test_what_only_decoding_can_tell_fails_the_job_and_not_the_request(server: S
         assert client.get(f"/download/{job['job_id']}/vocals").json()["code"] == "track_not_found"
 
 
-def test_drums_and_bass_come_out_closer_to_the_truth_than_the_mixture_is(server: Server) -> None:
+def test_the_stems_come_out_closer_to_the_truth_than_the_mixture_is(server: Server) -> None:
     held_out_seed = 1_000_101
     stems = {name: stem.T for name, stem in synthesize(held_out_seed, 12.0).items()}
     mixture = np.sum(list(stems.values()), axis=0)
@@ -157,8 +157,9 @@ def test_drums_and_bass_come_out_closer_to_the_truth_than_the_mixture_is(server:
     )  # fmt: skip
 
     tracks = download(server, job)
-    for name in (Track.DRUMS, Track.BASS):
-        assert si_sdr(tracks[name], stems[name]) > si_sdr(mixture, stems[name]) + 1.0, name
+    # Measured: drums +9.6 dB, bass +5.8, other +4.9, vocals +6.4.
+    for name, improvement in (("drums", 7.0), ("bass", 4.0), ("other", 3.0), ("vocals", 4.0)):
+        assert si_sdr(tracks[Track(name)], stems[name]) > si_sdr(mixture, stems[name]) + improvement, name
 
 
 def run_demo(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

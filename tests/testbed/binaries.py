@@ -92,7 +92,7 @@ TOOLS = {
 def cache_folder() -> Path:
     """Outside the tree, shared by all checkouts."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "stemjob-testbed"
+    return Path(base).absolute() / "stemjob-testbed"
 
 
 def program(name: str) -> Path | None:

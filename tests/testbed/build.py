@@ -8,6 +8,7 @@ import argparse
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from tests.testbed import packages
 from tests.testbed.binaries import TOOLS, Tool, cache_folder
@@ -43,6 +45,22 @@ def only_one_build() -> Iterator[None]:
         yield
 
 
+def run_to_the_end(command: list[str], folder: Path, environment: dict[str, str]) -> int:
+    """Run a command and whatever it starts; when this process is stopped, all of that is stopped too."""
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def stop_in_order(number: int, _: FrameType | None) -> None:
+    """A signal's handler: leave through every `finally`."""
+    raise SystemExit(128 + number)
+
+
 def build(tool: Tool) -> None:
     """Build one tool and move it into place in one step, so that nobody ever sees half of it."""
     go = shutil.which("go")
@@ -62,9 +80,9 @@ def build(tool: Tool) -> None:
             str(scratch / "built"),
         ]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
-        done = subprocess.run([*command, tool.package], cwd=tool.module, env=environment, check=False)
-        if done.returncode != 0:
-            raise BuildError(f"go build of {tool.name} ended with status {done.returncode}")
+        status = run_to_the_end([*command, tool.package], tool.module, environment)
+        if status != 0:
+            raise BuildError(f"go build of {tool.name} ended with status {status}")
         first, *others = tool.programs
         (scratch / "built").rename(scratch / first)
         for other in others:
@@ -79,14 +97,28 @@ def build_missing(names: list[str]) -> None:
     """Build those of the named tools that are not there yet."""
     if all(TOOLS[name].built() for name in names):
         return
+    failed = []
     with only_one_build():
+        remove_halves()
         for name in names:
             if TOOLS[name].built():  # by the process that held the lock before
                 continue
             began = time.monotonic()
             say(f"building {name} ...")
-            build(TOOLS[name])
+            try:
+                build(TOOLS[name])
+            except BuildError as error:
+                failed.append(str(error))
+                continue
             say(f"built {name} in {time.monotonic() - began:.0f} s")
+    if failed:
+        raise BuildError("; ".join(failed))
+
+
+def remove_halves() -> None:
+    """Delete what builds that were killed have left. Only for whoever holds the lock."""
+    for folder in cache_folder().glob(".*-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,4 +153,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, stop_in_order)
     sys.exit(main())

@@ -1,0 +1,68 @@
+"""`make test`: all tests. Builds the testbed's programs first where they are missing and Go is there.
+
+That takes ten minutes and more, once; meanwhile the tests run that don't need them. Where they cannot be
+built, the tests that need them skip and say so; with CI=true they fail.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from types import FrameType
+
+BUILD = [sys.executable, "-m", "tests.testbed.build"]
+PYTEST = [sys.executable, "-m", "pytest"]
+NOTHING_SELECTED = 5
+
+
+def main(arguments: list[str]) -> int:
+    """The status of the tests: 0 when all that ran passed."""
+    in_ci = os.environ.get("CI", "").lower() == "true"
+    if in_ci and os.geteuid() == 0:
+        subprocess.run([*BUILD, "--packages"], check=False)  # what is missing then fails its own tests
+    missing = subprocess.run([*BUILD, "--missing"], stdout=subprocess.DEVNULL, check=False).returncode != 0
+    if not missing or shutil.which("go") is None:
+        return subprocess.run([*PYTEST, *arguments], check=False).returncode
+    return _test_while_building(arguments)
+
+
+def _test_while_building(arguments: list[str]) -> int:
+    print("Building the testbed's programs meanwhile (once) ...", flush=True)
+    with tempfile.TemporaryFile() as log:
+        build = subprocess.Popen(["nice", "-n", "5", *BUILD], stdout=log, stderr=log, start_new_session=True)
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(stop, _interrupt)
+        try:
+            first = subprocess.run([*PYTEST, "-m", "not testbed", *arguments], check=False).returncode
+            if build.wait() != 0:
+                log.seek(0)
+                sys.stderr.buffer.write(log.read()[-4000:])
+                print("The testbed's programs could not be built, see above.", file=sys.stderr, flush=True)
+        finally:
+            if build.poll() is None:
+                os.killpg(build.pid, signal.SIGTERM)
+                build.wait()
+    second = subprocess.run([*PYTEST, "-m", "testbed", *arguments], check=False).returncode
+    return _worst(first, second)
+
+
+def _worst(first: int, second: int) -> int:
+    """One status of two runs, of which one may have had nothing to do."""
+    failed = [status for status in (first, second) if status not in (0, NOTHING_SELECTED)]
+    if failed:
+        return failed[0]
+    return NOTHING_SELECTED if first == second == NOTHING_SELECTED else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
