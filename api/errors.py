@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from api.launchers import LauncherUnavailable, LaunchRefused, QuotaExceeded
 from contract.stores import StoreError
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,9 @@ class RefusalCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UPLOAD_STALLED = "upload_stalled"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
+    QUOTA_EXCEEDED = "quota_exceeded"
     STORE_UNAVAILABLE = "store_unavailable"
+    CLUSTER_UNAVAILABLE = "cluster_unavailable"
     BUSY = "busy"
     INTERNAL_ERROR = "internal_error"
 
@@ -57,7 +60,9 @@ HTTP_STATUS: dict[RefusalCode, int] = {
     RefusalCode.METHOD_NOT_ALLOWED: 405,
     RefusalCode.UPLOAD_STALLED: 408,
     RefusalCode.RANGE_NOT_SATISFIABLE: 416,
+    RefusalCode.QUOTA_EXCEEDED: 429,
     RefusalCode.STORE_UNAVAILABLE: 503,
+    RefusalCode.CLUSTER_UNAVAILABLE: 503,
     RefusalCode.BUSY: 503,
     RefusalCode.INTERNAL_ERROR: 500,
 }
@@ -70,7 +75,7 @@ class Refusal(Exception):  # noqa: N818 - it reads as what happens: raise Refusa
         super().__init__(detail)
         self.code, self.detail = code, detail
         self.headers = dict(headers or {})
-        if self.status == 503:
+        if self.status in (429, 503):
             self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
 
     @property
@@ -112,6 +117,16 @@ def add_error_handlers(app: FastAPI) -> None:
     async def store_failed(_: Request, error: StoreError) -> JSONResponse:
         log.error("store_unavailable", error=str(error), cause=repr(error.__cause__))
         return error_response(Refusal(RefusalCode.STORE_UNAVAILABLE, str(error)))
+
+    @app.exception_handler(LauncherUnavailable)
+    async def launcher_failed(_: Request, error: LauncherUnavailable) -> JSONResponse:
+        return error_response(Refusal(RefusalCode.CLUSTER_UNAVAILABLE, str(error)))
+
+    @app.exception_handler(LaunchRefused)
+    async def launch_refused(_: Request, error: LaunchRefused) -> JSONResponse:
+        full = isinstance(error, QuotaExceeded)
+        code = RefusalCode.QUOTA_EXCEEDED if full else RefusalCode.INTERNAL_ERROR
+        return error_response(Refusal(code, str(error)))
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:

@@ -9,9 +9,9 @@ from api.answers import JobView, view
 from api.errors import Refusal, RefusalCode
 from api.idempotency import claim
 from api.intake import Intake, Upload
-from api.launchers import Launcher
+from api.launchers import Launcher, LauncherUnavailable, LaunchRefused, Observation
 from api.settings import ApiSettings
-from api.status import fold
+from api.status import fold, may_have_a_manifest
 from contract import clock
 from contract.job import JobRecord, JobSpec
 from contract.layout import job_key, job_prefix, manifest_key
@@ -42,6 +42,8 @@ class Service:
         Raises:
             Refusal: the key was used for another upload, or its first request is still under way.
             StoreError: the store failed; the sweep deletes what is left.
+            LaunchRefused: nothing is left.
+            LauncherUnavailable: the sweep starts the runner if that has not happened.
         """
         if idempotency_key is not None:
             job_id = self._claim(idempotency_key, upload)
@@ -60,15 +62,29 @@ class Service:
             content_type="application/json",
             if_generation=CREATE_ONLY,
         )
-        self._launcher.launch(JobSpec(job_id=record.job_id, store=self._store_url))
+        try:
+            self._launcher.launch(JobSpec(job_id=record.job_id, store=self._store_url))
+        except LaunchRefused:
+            self.store.delete_prefix(job_prefix(record.job_id))
+            raise
         log.info("job_created", job_id=record.job_id, file_name=record.file_name, bytes=record.input.size)
-        return view(fold(record, None, self._launcher.observe(record.job_id), clock.now()))
+        return view(fold(record, None, self._first_look(record.job_id), clock.now()))
 
     def status(self, job_id: str) -> JobView:
-        """The status of a job. Raises Refusal `job_not_found`."""
+        """The status of a job.
+
+        Raises:
+            Refusal: `job_not_found`.
+            LauncherUnavailable: and there is no manifest that could do without it.
+        """
         record = self._record(job_id)
-        seen = self._launcher.observe(job_id)
-        manifest = self._manifest(job_id) if seen is None or seen.finished else None
+        try:
+            seen = self._launcher.observe(job_id)
+        except LauncherUnavailable:
+            if self._manifest(job_id) is None:
+                raise
+            seen = None
+        manifest = self._manifest(job_id) if may_have_a_manifest(seen) else None
         return view(fold(record, manifest, seen, clock.now()), manifest)
 
     def completed(self, job_id: str) -> Manifest | None:
@@ -76,6 +92,13 @@ class Service:
         self._record(job_id)
         manifest = self._manifest(job_id)
         return manifest if manifest is not None and manifest.answer.status is Status.COMPLETED else None
+
+    def _first_look(self, job_id: str) -> Observation | None:
+        """The job is made by now: that it cannot be looked at does not undo it."""
+        try:
+            return self._launcher.observe(job_id)
+        except LauncherUnavailable:
+            return None
 
     def _claim(self, key: str, upload: Upload) -> str:
         """The job that the key stands for. An upload that does not become a job is deleted."""

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from contract.limits import DEFAULT_MAX_DURATION_SECONDS, DEFAULT_MODELS, split_names
+
 
 class ApiSettings(BaseSettings):
     """Every setting of the API. The README's table is held complete against `description` by a test."""
@@ -13,10 +15,21 @@ class ApiSettings(BaseSettings):
 
     store: str = Field(
         default="file://./stemjob-data",
-        description="Where songs, tracks and manifests lie: `file://` and a folder.",
+        description="Where songs, tracks and manifests lie: `file://` and a folder, or `gs://bucket/prefix`.",
     )
-    launcher: Literal["local"] = Field(
-        default="local", description="Where runners run: `local` starts them as processes of this machine."
+    launcher: Literal["local", "kubernetes"] = Field(
+        default="local",
+        description="Where runners run: `local` starts them as processes of this machine, `kubernetes` makes "
+        "a Job of each song, in the cluster of `KUBECONFIG`, `~/.kube/config` or the pod's own.",
+    )
+    namespace: str | None = Field(
+        default=None,
+        description="Namespace of the Jobs; by default the kubeconfig's, or the one the API runs in.",
+    )
+    job_template: str | None = Field(
+        default=None,
+        description="YAML file of the Job that is made for each song; by default "
+        "[runner-job.yaml](helm/stemjob/files/runner-job.yaml).",
     )
     state_dir: str = Field(
         default="./stemjob-state",
@@ -27,7 +40,7 @@ class ApiSettings(BaseSettings):
     )
     model: str = Field(default="auto", description="Model of an upload that names none.")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("auto", "htdemucs", "bundled"),
+        default=DEFAULT_MODELS,
         description="Models that an upload may name, separated by commas. Only list models that you trust: "
         "weights are code.",
     )
@@ -35,15 +48,15 @@ class ApiSettings(BaseSettings):
         default=500, description="Largest accepted file in MB of 1,000,000 bytes."
     )
     max_duration_seconds: Annotated[float, Field(gt=0)] = Field(
-        default=7200, description="Longest accepted song in seconds."
+        default=DEFAULT_MAX_DURATION_SECONDS, description="Longest accepted song in seconds."
     )
     transfers: Annotated[int, Field(ge=1)] = Field(
         default=64, description="Uploads and downloads at once; one more is answered 503 with Retry-After."
     )
-    transfer_idle_seconds: Annotated[float, Field(gt=0)] = Field(
+    transfer_idle_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120, description="An upload or download that moves no byte for so long is ended."
     )
-    sweep_seconds: Annotated[float, Field(gt=0)] = Field(
+    sweep_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=60, description="Pause between two sweeps of the embedded default."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -53,11 +66,9 @@ class ApiSettings(BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
+        return split_names(value)
 
-    @property
-    def max_file_bytes(self) -> int:
-        """The size limit of one file in bytes."""
-        return self.max_file_size_mb * 1_000_000
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value

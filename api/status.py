@@ -45,7 +45,12 @@ def may_have_a_manifest(seen: Observation | None) -> bool:
     """Whether the manifest is worth reading: not while a runner is in the middle of a song."""
     if seen is None or seen.finished or seen.progress is None:
         return seen is None or seen.finished
-    return seen.progress.failure is not None or _all_completed(seen.progress.stages)
+    return _has_failed(seen.progress) or _all_completed(seen.progress.stages)
+
+
+def _has_failed(progress: Progress) -> bool:
+    """Whether the attempt has ended badly; a Job's annotations show only the failed stage."""
+    return progress.failure is not None or any(stage.status is Status.FAILED for stage in progress.stages)
 
 
 def _all_completed(stages: Stages) -> bool:
@@ -58,7 +63,7 @@ def _unfinished_stages(progress: Progress) -> Stages:
     An attempt that failed will be tried again from the beginning. And until the manifest is there, the last
     stage is not completed.
     """
-    if progress.failure is not None:
+    if _has_failed(progress):
         return pending_stages()
     if _all_completed(progress.stages):
         last = progress.stages[-1]

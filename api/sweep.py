@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from api.launchers import Launcher
+from api.launchers import Launcher, LaunchRefused
 from api.status import fold
 from contract import clock
 from contract.job import JobRecord, JobSpec
 from contract.layout import job_key, job_prefix, manifest_key
 from contract.manifest import Manifest
+from contract.stages import Status
 from contract.stores import CREATE_ONLY, PreconditionFailed, Store
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,10 @@ def sweep(store: Store, launcher: Launcher, store_url: str, now: datetime) -> No
                 store.delete_prefix(job_prefix(job_id))
         elif launcher.observe(job_id) is None and store.stat(manifest_key(job_id)) is None:
             log.info("missing_runner_launched", job_id=job_id)
-            launcher.launch(JobSpec(job_id=job_id, store=store_url))
+            try:
+                launcher.launch(JobSpec(job_id=job_id, store=store_url))
+            except LaunchRefused as refused:  # a full quota; the next pass may do better
+                log.warning("launch_refused", job_id=job_id, reason=str(refused))
 
 
 def _settle(store: Store, launcher: Launcher, job_id: str, now: datetime) -> None:
@@ -43,6 +47,8 @@ def _settle(store: Store, launcher: Launcher, job_id: str, now: datetime) -> Non
     if found is not None and store.stat(manifest_key(job_id)) is None:
         record = JobRecord.model_validate_json(found[0])
         answer = fold(record, None, launcher.observe(job_id), now)
+        if answer.status is not Status.FAILED:
+            return
         manifest = Manifest(answer=answer, file_name=record.file_name, finished_at=now)
         try:
             store.put(

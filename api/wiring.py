@@ -32,7 +32,7 @@ class Backend:
 
 
 def open_launcher(settings: ApiSettings) -> Launcher:
-    """The launcher that the settings name. Raises LauncherInUse."""
+    """The launcher that the settings name. Raises LauncherInUse, or ValueError with a sentence."""
     match settings.launcher:
         case "local":
             from api.launchers.local import LocalLauncher
@@ -40,6 +40,12 @@ def open_launcher(settings: ApiSettings) -> Launcher:
             if find_spec("torch") is None:
                 log.warning("runner_not_installed", help="jobs will fail; install stemjob[runner] here")
             return LocalLauncher(Path(settings.state_dir), concurrency=settings.local_concurrency)
+        case "kubernetes":
+            if find_spec("kubernetes") is None:
+                raise ValueError("STEMJOB_LAUNCHER is kubernetes; install stemjob[kubernetes] for it.")
+            from api.launchers.kubernetes import open_kubernetes_launcher
+
+            return open_kubernetes_launcher(settings.namespace, settings.job_template)
         case _:
             assert_never(settings.launcher)
 

@@ -22,6 +22,16 @@ class FailureCode(StrEnum):
     CANCELLED = "cancelled"
     # said by whoever looks at what is left of a runner
     LOST = "lost"
+    OOM_KILLED = "oom_killed"
+    EVICTED = "evicted"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    POD_REJECTED = "pod_rejected"
+    # why a runner has not begun; at the deadline, why the job failed
+    IMAGE_PULL = "image_pull"
+    UNSCHEDULABLE = "unschedulable"
+    POD_FORBIDDEN = "pod_forbidden"
+    SUSPENDED = "suspended"
+    RETRYING = "retrying"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class JobSpec(Record):
     """What a launcher tells a runner, and all that it tells: identity. The rest stands in `job.json`.
 
     `store` is the store's URL (`file://…`, `gs://…`); `report` says where progress goes:
-    `file://…/status.json`, or empty for nowhere but the log.
+    `file://…/status.json`, `kubernetes://<namespace>/<Job>`, or empty for nowhere but the log.
     """
 
     job_id: str

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import ValidationError
@@ -14,15 +16,32 @@ from contract.job import JobRecord, JobSpec
 from contract.layout import job_key, manifest_key
 from contract.logs import configure_logs
 from contract.stages import StageName
-from contract.stores import ObjectNotFound, PreconditionFailed, Store, StoreError, StoreFull, open_store
+from contract.stores import (
+    ObjectInfo,
+    ObjectNotFound,
+    PreconditionFailed,
+    Store,
+    StoreError,
+    StoreFull,
+    open_store,
+)
+from contract.tracks import Track
+from runner import last_words
 from runner.cancelled import Cancelled
 from runner.progress import ProgressReport, open_reporter
 from runner.settings import RunnerSettings
 from runner.workspace import work_folder
 
+if TYPE_CHECKING:
+    from runner.pipeline import Finished
+
 log = structlog.get_logger(__name__)
 
 DONE = 0
+_STORE_RETRY_SECONDS = 600  # nobody waits for an answer, and a song's worth of work would be lost
+
+_UPLOADS = 3
+"""How often the tracks are stored when another attempt writes them at the same time."""
 
 
 class JobGone(Exception):  # noqa: N818
@@ -33,29 +52,42 @@ def run() -> int:
     """Works on the job that the environment names. Returns the exit code, 0 when there is nothing to do."""
     configure_logs()
     try:
-        settings = RunnerSettings()
-        configure_logs(settings.log_level)
         spec = JobSpec.from_env(os.environ)
         report = ProgressReport(open_reporter(spec.report))
     except ValueError as error:  # pydantic's ValidationError is one
         log.error("runner_misconfigured", reason=str(error))  # noqa: TRY400
+        last_words.leave(Failure(code=FailureCode.RUNNER_ERROR, error="The runner is set up wrongly."))
         return EXITS[FailureCode.RUNNER_ERROR].code
     structlog.contextvars.bind_contextvars(job_id=spec.job_id)
-    attempt = Attempt(spec, settings, report)
+    attempt = Attempt(spec, report)
     try:
         attempt.work()
     except JobGone as gone:
         log.info("nothing_to_do", reason=str(gone))
     except BaseException as error:
         return attempt.end(error)
+    finally:
+        report.close()
     return DONE
+
+
+def read_settings() -> RunnerSettings:
+    """The operator's settings. Raises JobFailed runner_error, naming the setting that is wrong."""
+    try:
+        return RunnerSettings()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        raise JobFailed(
+            FailureCode.RUNNER_ERROR, f"The runner's setting STEMJOB_{name} is not right: {problem['msg']}."
+        ) from error
 
 
 class Attempt:
     """The edge of the runner: everything that touches the store is here and in `runner.publish`."""
 
-    def __init__(self, spec: JobSpec, settings: RunnerSettings, report: ProgressReport) -> None:
-        self._spec, self._settings, self._report = spec, settings, report
+    def __init__(self, spec: JobSpec, report: ProgressReport) -> None:
+        self._spec, self._report = spec, report
         self._store: Store | None = None
         self._job: JobRecord | None = None
 
@@ -66,22 +98,24 @@ class Attempt:
             JobGone: there is nothing to do.
             Exception: anything, see `failure_of`.
         """
-        self._store = store = open_store(self._spec.store)
+        settings = read_settings()
+        configure_logs(settings.log_level)
+        self._store = store = open_store(self._spec.store, retry_seconds=_STORE_RETRY_SECONDS)
         self._job = job = read_job(store, self._spec.job_id)
         self._report.start()
         from runner import publish
         from runner.pipeline import Pipeline  # torch and Demucs, which take seconds
 
         before = publish.generations(store, job)
-        with work_folder(self._settings.work_dir) as folder:
+        with work_folder(settings.work_dir) as folder:
             song = self._fetch(job, folder)
-            finished = Pipeline(self._settings, self._report, folder).run(song, job.options)
-            read_job(store, job.job_id)  # a job that was deleted meanwhile gets no tracks
+            finished = Pipeline(settings, self._report, folder).run(song, job.options)
+            stored = self._upload(store, job, finished, before)
+            self._check_still_ours(store, job)
+            self._report.advance(1.0)
+            self._report.complete(StageName.NORMALIZATION)
+            progress = self._report.progress
             try:
-                stored = publish.upload(store, job, finished, before)
-                self._report.advance(1.0)
-                self._report.complete(StageName.NORMALIZATION)
-                progress = self._report.progress
                 publish.put_manifest(store, publish.success_manifest(store, job, finished, stored, progress))
             except PreconditionFailed:
                 read_job(store, job.job_id)  # another attempt has ended the job
@@ -93,6 +127,7 @@ class Attempt:
         failure = failure_of(error)
         known = isinstance(error, JobFailed | StoreError | Cancelled)
         log.error("failed", code=failure.code.value, reason=failure.error, exc_info=None if known else error)
+        last_words.leave(failure)
         self._report.fail(failure)
         if not EXITS[failure.code].retryable:
             self._store_failure(failure)
@@ -110,16 +145,39 @@ class Attempt:
             ) from error
         return song
 
+    def _upload(
+        self, store: Store, job: JobRecord, finished: "Finished", before: Mapping[Track, int]
+    ) -> dict[Track, ObjectInfo]:
+        """Stores the tracks, and again when an earlier attempt wrote some meanwhile: the later one counts."""
+        from runner import publish
+
+        for _ in range(_UPLOADS - 1):
+            self._check_still_ours(store, job)
+            try:
+                return publish.upload(store, job, finished, before)
+            except PreconditionFailed:
+                log.warning("another_attempt_writes", exc_info=True)
+            before = publish.generations(store, job)
+        self._check_still_ours(store, job)
+        return publish.upload(store, job, finished, before)
+
+    def _check_still_ours(self, store: Store, job: JobRecord) -> None:
+        """Raises JobGone for a job that was deleted or has ended, JobFailed for one with a later attempt."""
+        read_job(store, job.job_id)
+        if self._report.overtaken():
+            # Not an end in peace: a pod that exits with 0 completes the Job and ends the later attempt's pod.
+            raise JobFailed(FailureCode.CANCELLED, "A later attempt has taken over.")
+
     def _store_failure(self, failure: Failure) -> None:
         if self._store is None or self._job is None:
             return
         from runner import publish
 
         try:
-            read_job(self._store, self._job.job_id)
+            self._check_still_ours(self._store, self._job)
             manifest = publish.failure_manifest(self._job, failure, self._report.progress)
             publish.put_manifest(self._store, manifest)
-        except (JobGone, StoreError):
+        except (JobGone, JobFailed, StoreError):
             log.warning("failure_not_stored", exc_info=True)
 
 

@@ -26,24 +26,35 @@ class Reporter(Protocol):
 
     interval: float
 
-    def previous(self) -> Progress | None:
-        """The last report of an earlier attempt at the same job; None where there was none."""
+    @property
+    def attempt(self) -> str:
+        """Which attempt at the job this is, as `Progress` and manifest name it; empty when not known yet."""
 
     def write(self, progress: Progress) -> None:
         """Replaces the last report. May raise anything."""
+
+    def overtaken(self) -> bool:
+        """Whether a later attempt is at work, as far as can be found out soon. May raise anything."""
+
+    def close(self) -> None:
+        """Sees the last report off, for some seconds at most. Nothing is written afterwards."""
 
 
 class LogReporter:
     """Reports to the log only."""
 
     interval = 10.0
-
-    def previous(self) -> Progress | None:
-        return None
+    attempt = "1"
 
     def write(self, progress: Progress) -> None:
         stages = {stage.name.value: stage.status.value for stage in progress.stages}
         log.info("progress", progress=round(progress.progress, 4), **stages)
+
+    def overtaken(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
 
 
 class FileReporter:
@@ -53,27 +64,49 @@ class FileReporter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._number = self._last_number() + 1
 
-    def previous(self) -> Progress | None:
-        try:
-            return Progress.model_validate_json(self._path.read_bytes())
-        except (OSError, ValueError):
-            return None
+    @property
+    def attempt(self) -> str:
+        return str(self._number)
 
     def write(self, progress: Progress) -> None:
         temporary = self._path.with_name(f"{self._path.name}.new")
         temporary.write_bytes(progress.to_json())
         os.replace(temporary, self._path)  # noqa: PTH105 - says what matters: it is atomic
 
+    def overtaken(self) -> bool:
+        return self._last_number() > self._number
+
+    def close(self) -> None:
+        pass
+
+    def _last_number(self) -> int:
+        """The attempt that reported last; 0 when there was none."""
+        try:
+            attempt = Progress.model_validate_json(self._path.read_bytes()).attempt
+        except (OSError, ValueError):
+            return 0
+        return int(attempt) if attempt.isdecimal() else 0
+
 
 def open_reporter(url: str) -> Reporter:
-    """The reporter of `JobSpec.report`. Raises ValueError for a URL that is neither empty nor a file's."""
+    """The reporter of `JobSpec.report`: a file's, a Kubernetes Job's, or for an empty URL the log's.
+
+    Raises:
+        ValueError: the URL cannot be understood.
+    """
     if not url:
         return LogReporter()
     parts = urlsplit(url)
-    if parts.scheme != "file":
-        raise ValueError(f"progress can be reported to file://, not to {url!r}")
-    return FileReporter(Path(parts.netloc + parts.path))
+    match parts.scheme:
+        case "file":
+            return FileReporter(Path(parts.netloc + parts.path))
+        case "kubernetes":
+            from runner.annotations import KubernetesReporter
+
+            return KubernetesReporter(url)
+    raise ValueError(f"progress can be reported to file:// and kubernetes://, not to {url!r}")
 
 
 class ProgressReport:
@@ -92,12 +125,13 @@ class ProgressReport:
         self._reporter, self._clock, self._timer = reporter, clock, timer
         self._lock = threading.Lock()
         self._written_at = -float("inf")
-        self._progress = Progress(attempt=str(self._earlier_attempts() + 1))
+        self._progress = Progress()
+        self._overtaken = False
 
     @property
     def progress(self) -> Progress:
         """The report as it stands."""
-        return self._progress
+        return self._progress.model_copy(update={"attempt": self._reporter.attempt})
 
     def start(self) -> None:
         """Replaces what an earlier attempt has left."""
@@ -132,17 +166,27 @@ class ProgressReport:
             self._progress = self._progress.model_copy(update={"failure": failure})
             self._change(stages)
 
-    def _earlier_attempts(self) -> int:
-        earlier = self._reporter.previous()
-        return int(earlier.attempt) if earlier is not None and earlier.attempt.isdecimal() else 0
+    def overtaken(self) -> bool:
+        """Whether a later attempt is known to work on the job; from then on this one reports nothing."""
+        try:
+            self._overtaken = self._overtaken or self._reporter.overtaken()
+        except Exception:
+            log.warning("attempts_not_known", exc_info=True)
+        return self._overtaken
+
+    def close(self) -> None:
+        """Sees the last report off, for some seconds at most."""
+        self._reporter.close()
 
     def _change(self, stages: Stages) -> None:
         self._progress = self._progress.model_copy(update={"stages": stages})
         self._write()
 
     def _write(self) -> None:
+        if self._overtaken:
+            return
         self._written_at = self._timer()
         try:
-            self._reporter.write(self._progress)
+            self._reporter.write(self.progress)
         except Exception:
             log.warning("progress_not_reported", exc_info=True)

@@ -26,14 +26,34 @@ class Observation:
     ended_at: datetime | None = None
 
 
+class LauncherUnavailable(Exception):  # noqa: N818
+    """What starts runners does not answer; the message is a sentence. What was asked may have been done."""
+
+
+class LaunchRefused(Exception):  # noqa: N818
+    """No runner will be started for this job; the message is a sentence."""
+
+
+class QuotaExceeded(LaunchRefused):
+    """There are as many jobs as the operator allows."""
+
+
 class Launcher(Protocol):
     """Starts runners and says how they fare. What it knows survives the API process."""
 
     def launch(self, spec: JobSpec) -> None:
-        """Sees to it that a runner works on the job; again with the same id: no second one."""
+        """Sees to it that a runner works on the job; again with the same id: no second one.
+
+        Raises:
+            LaunchRefused: it will not be.
+            LauncherUnavailable: perhaps it will; launching again is right.
+        """
 
     def observe(self, job_id: str) -> Observation | None:
-        """How the job fares; None when the launcher knows nothing of it (any more)."""
+        """How the job fares; None when the launcher knows nothing of it (any more).
+
+        Raises LauncherUnavailable, as do the others that follow.
+        """
 
     def finished(self) -> Iterable[str]:
         """Ids of the jobs that are finished and not forgotten."""

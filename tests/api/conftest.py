@@ -28,6 +28,7 @@ from contract.stores import Store, open_store
 from contract.tracks import Track
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+_SETTINGS = ("STEMJOB_", "GOOGLE_")  # a developer's own
 
 
 @dataclass
@@ -57,7 +58,11 @@ class Server:
 
     def start(self) -> "Server":
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("STEMJOB_")},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("STEMJOB_", "GOOGLE_"))
+            },
             "STEMJOB_STORE": self.store_url,
             "STEMJOB_STATE_DIR": str(self.folder / "state"),
             "STEMJOB_MODEL": "bundled",

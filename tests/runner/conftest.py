@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
 
+from contract.job import JobSpec
+from runner import attempt, last_words
+from tests.runner.jobs import JOB_ID, Job
 from tests.runner.tiny_models import save_tiny
 
 
@@ -21,3 +25,29 @@ def restored_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """A job that `attempt.run()` works on in this process; nothing of its work is left at the end."""
+    made = Job(tmp_path, tiny_model)
+    spec = JobSpec(job_id=JOB_ID, store=made.store_url, report=f"file://{made.report_file}")
+    settings = {
+        "STEMJOB_MODELS": f"{tiny_model},htdemucs,/no/such/model",
+        "STEMJOB_WORK_DIR": str(made.work_dir),
+    }
+    for name, value in {**spec.to_env(), **settings, "STEMJOB_THREADS": "1", "HF_HUB_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(attempt, "configure_logs", lambda *_: None)
+    yield made
+    structlog.contextvars.clear_contextvars()
+    assert made.leftovers() == []
+
+
+@pytest.fixture
+def termination_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty file, as a kubelet puts it into a container."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    monkeypatch.setattr(last_words, "TERMINATION_LOG", path)
+    return path

@@ -20,6 +20,7 @@ from contract.progress import Progress
 from contract.stores import CREATE_ONLY, Store, open_store
 from contract.tracks import Track
 from runner.waveform import Block
+from tests.runner.signals import music
 
 JOB_ID = "11111111-2222-4333-8444-555555555555"
 
@@ -124,6 +125,11 @@ def write_song(path: Path, song: Block, rate: int = 44_100, subtype: str = "FLOA
     """A song as a file; the extension says the format."""
     soundfile.write(path, song.T, rate, subtype=subtype)
     return path
+
+
+def short_song(job: Job, seconds: float = 0.3) -> Path:
+    """A song in the job's folder."""
+    return write_song(job.folder / "song.wav", music(round(seconds * 44_100)))
 
 
 def catches_sigterm(process: "subprocess.Popen[str]") -> bool:

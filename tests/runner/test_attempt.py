@@ -1,15 +1,12 @@
 """One attempt at one job, in this process: exit codes, manifests, and what is left alone."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 
 from contract.failures import EXITS, FailureCode, JobFailed
-from contract.job import JobSpec
 from contract.layout import input_key, job_key, manifest_key, track_key
 from contract.progress import Progress
 from contract.stages import Status, pending_stages
@@ -20,31 +17,11 @@ from runner import attempt
 from runner.attempt import failure_of
 from runner.cancelled import Cancelled
 from runner.pipeline import Pipeline
-from tests.runner.jobs import JOB_ID, Job, write_song
+from tests.runner.jobs import JOB_ID, Job, short_song, write_song
 from tests.runner.signals import music
 from tests.runner.tiny_models import save_tiny
 
 pytestmark = pytest.mark.usefixtures("restored_threads")
-
-
-@pytest.fixture
-def job(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    made = Job(tmp_path, tiny_model)
-    spec = JobSpec(job_id=JOB_ID, store=made.store_url, report=f"file://{made.report_file}")
-    settings = {
-        "STEMJOB_MODELS": f"{tiny_model},htdemucs,/no/such/model",
-        "STEMJOB_WORK_DIR": str(made.work_dir),
-    }
-    for name, value in {**spec.to_env(), **settings, "STEMJOB_THREADS": "1", "HF_HUB_OFFLINE": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(attempt, "configure_logs", lambda *_: None)
-    yield made
-    structlog.contextvars.clear_contextvars()
-    assert made.leftovers() == []
-
-
-def song(job: Job, seconds: float = 0.3) -> Path:
-    return write_song(job.folder / "song.wav", music(round(seconds * 44_100)))
 
 
 def assert_failed_for_good(job: Job, code: FailureCode) -> str:
@@ -72,7 +49,7 @@ def assert_failed_for_now(job: Job, code: FailureCode) -> str:
 
 
 def test_a_song_comes_out_as_nine_tracks_and_a_manifest(job: Job) -> None:
-    job.create(song(job))
+    job.create(short_song(job))
     assert attempt.run() == 0
     manifest = job.manifest()
     assert manifest is not None
@@ -90,7 +67,7 @@ def test_a_song_comes_out_as_nine_tracks_and_a_manifest(job: Job) -> None:
 
 
 def test_a_job_that_has_ended_is_left_alone(job: Job) -> None:
-    job.create(song(job))
+    job.create(short_song(job))
     assert attempt.run() == 0
     before = job.store.get(manifest_key(JOB_ID))
     assert attempt.run() == 0
@@ -115,13 +92,13 @@ def test_a_job_that_is_deleted_meanwhile_gets_no_tracks(job: Job, monkeypatch: p
         return finished
 
     monkeypatch.setattr(Pipeline, "run", run)
-    job.create(song(job))
+    job.create(short_song(job))
     assert attempt.run() == 0
     assert list(job.store.list("jobs/")) == []
 
 
 def test_a_record_that_cannot_be_understood_is_a_failure(job: Job) -> None:
-    record = json.loads(job.create(song(job)).store.get(job_key(JOB_ID))[0])  # type: ignore[index]
+    record = json.loads(job.create(short_song(job)).store.get(job_key(JOB_ID))[0])  # type: ignore[index]
     changed = json.dumps({**record, "surprise": 1}).encode()
     job.store.put(job_key(JOB_ID), changed, content_type="application/json")
     assert attempt.run() == 75
@@ -137,7 +114,7 @@ def test_audio_that_is_not_a_number_fails_for_good(job: Job) -> None:
 
 
 def test_a_body_that_was_cut_short_fails_for_good(job: Job) -> None:
-    path = song(job)
+    path = short_song(job)
     path.write_bytes(path.read_bytes()[:-2000])
     job.create(path)
     assert attempt.run() == 65
@@ -152,7 +129,7 @@ def test_a_body_that_was_cut_short_fails_for_good(job: Job) -> None:
     ],
 )
 def test_a_model_that_cannot_be_had_fails_for_good(job: Job, model: str, code: FailureCode) -> None:
-    job.create(song(job), model=model)
+    job.create(short_song(job), model=model)
     assert attempt.run() == EXITS[code].code
     assert model in assert_failed_for_good(job, code)
 
@@ -171,21 +148,21 @@ def test_weights_that_cannot_be_used_fail_for_good(
             FailureCode.UNSUPPORTED_MODEL,
         )
     monkeypatch.setenv("STEMJOB_MODELS", str(path))
-    job.create(song(job), model=str(path))
+    job.create(short_song(job), model=str(path))
     assert attempt.run() == EXITS[code].code
     assert_failed_for_good(job, code)
 
 
 def test_a_song_that_is_not_in_the_store_is_a_failure_for_now(job: Job) -> None:
-    job.create(song(job))
+    job.create(short_song(job))
     job.store.delete(input_key(JOB_ID, "wav"))
     assert attempt.run() == 75
     assert_failed_for_now(job, FailureCode.STORAGE_UNAVAILABLE)
 
 
 def test_only_the_uploaded_generation_of_the_song_is_used(job: Job) -> None:
-    job.create(song(job))
-    job.store.put_file(input_key(JOB_ID, "wav"), song(job, 0.5), content_type="audio/wav")
+    job.create(short_song(job))
+    job.store.put_file(input_key(JOB_ID, "wav"), short_song(job, 0.5), content_type="audio/wav")
     assert attempt.run() == 75
     assert_failed_for_now(job, FailureCode.STORAGE_UNAVAILABLE)
 
@@ -194,7 +171,7 @@ def test_a_store_that_breaks_at_the_end_leaves_no_manifest(job: Job, monkeypatch
     def full(*_: object, **__: object) -> None:
         raise StoreFull("The disk of the store is full.")
 
-    job.create(song(job))
+    job.create(short_song(job))
     monkeypatch.setattr(FileStore, "put_file", full)
     assert attempt.run() == 75
     assert_failed_for_now(job, FailureCode.DISK_FULL)
@@ -202,28 +179,8 @@ def test_a_store_that_breaks_at_the_end_leaves_no_manifest(job: Job, monkeypatch
     assert [stage.status for stage in stages] == [Status.COMPLETED] * 3 + [Status.FAILED]
 
 
-def test_an_attempt_that_another_has_overtaken_writes_nothing(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other attempt wrote its tracks and the manifest while this one was at work."""
-    real = Pipeline.run
-    others = b"the other's"
-
-    def run(self: Pipeline, path: Path, options: object) -> object:
-        finished = real(self, path, options)  # type: ignore[arg-type]
-        for track in Track:
-            job.store.put(track_key(JOB_ID, track, "wav"), others, content_type="audio/wav")
-        return finished
-
-    monkeypatch.setattr(Pipeline, "run", run)
-    job.create(song(job))
-    assert attempt.run() == 75  # no manifest yet: somebody has to try again
-    assert set(job.bytes_of_tracks().values()) == {others}
-    assert job.manifest() is None
-
-
 def test_a_second_attempt_replaces_the_tracks_of_the_first(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    job.create(song(job))
+    job.create(short_song(job))
     job.store.put(track_key(JOB_ID, Track.BASS, "wav"), b"half", content_type="audio/wav")
     assert attempt.run() == 0
     assert len(job.bytes_of_tracks()[Track.BASS]) > 1000
@@ -239,7 +196,7 @@ def test_a_new_attempt_takes_back_what_the_last_one_reported(
         raise ZeroDivisionError
 
     monkeypatch.setattr(Pipeline, "run", run)
-    job.create(song(job))
+    job.create(short_song(job))
     assert (attempt.run(), attempt.run()) == (75, 75)
     assert [report.attempt for report in seen] == ["1", "2"]
     assert seen[1].failure is None
@@ -251,14 +208,9 @@ def test_what_nobody_expected_is_one_plain_sentence(job: Job, monkeypatch: pytes
         raise ZeroDivisionError("/secret/path")
 
     monkeypatch.setattr(Pipeline, "run", run)
-    job.create(song(job))
+    job.create(short_song(job))
     assert attempt.run() == 75
     assert "/secret/path" not in assert_failed_for_now(job, FailureCode.RUNNER_ERROR)
-
-
-def test_a_missing_identity_is_an_exit_code_and_a_log_line(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("STEMJOB_JOB_STORE")
-    assert attempt.run() == 75
 
 
 @pytest.mark.parametrize(

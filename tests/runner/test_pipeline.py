@@ -19,7 +19,7 @@ from contract.stages import Status
 from contract.tracks import ENCODINGS, OutputFormat, Track
 from runner import device, pipeline, stems
 from runner.pipeline import NO_GPU_MEMORY, Finished, Pipeline
-from runner.progress import ProgressReport
+from runner.progress import LogReporter, ProgressReport
 from runner.separation import STEMS
 from runner.settings import Device, RunnerSettings
 from runner.waveform import Block
@@ -42,16 +42,13 @@ class Result:
     reports: list[Progress]
 
 
-class Recorder:
+class Recorder(LogReporter):
     """Keeps every report."""
 
     interval = 0.0
 
     def __init__(self) -> None:
         self.reports: list[Progress] = []
-
-    def previous(self) -> Progress | None:
-        return None
 
     def write(self, progress: Progress) -> None:
         self.reports.append(progress)

@@ -18,18 +18,26 @@ class Recorder:
     """A reporter that keeps everything, and breaks on demand."""
 
     interval = 0.5
+    attempt = "1"
 
     def __init__(self) -> None:
         self.written: list[Progress] = []
         self.broken = False
-
-    def previous(self) -> Progress | None:
-        return None
+        self.later_attempt = False
+        self.closed = False
 
     def write(self, progress: Progress) -> None:
         if self.broken:
             raise OSError("no space left")
         self.written.append(progress)
+
+    def overtaken(self) -> bool:
+        if self.broken:
+            raise OSError("no such file")
+        return self.later_attempt
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Clock:
@@ -149,13 +157,37 @@ def test_a_file_is_whole_whenever_it_is_read(tmp_path: Path) -> None:
 
 
 def test_attempts_are_counted_over_the_reports_of_earlier_ones(tmp_path: Path) -> None:
-    reporter = FileReporter(tmp_path / "status.json")
     for number in (1, 2, 3):
-        report = ProgressReport(reporter)
+        report = ProgressReport(FileReporter(tmp_path / "status.json"))
         assert report.progress.attempt == str(number)
         report.begin(StageName.SEPARATION)
     (tmp_path / "status.json").write_text("{")
-    assert ProgressReport(reporter).progress.attempt == "1"
+    assert ProgressReport(FileReporter(tmp_path / "status.json")).progress.attempt == "1"
+
+
+def test_an_attempt_knows_when_a_later_one_reports_and_falls_silent(tmp_path: Path) -> None:
+    first = ProgressReport(FileReporter(tmp_path / "status.json"))
+    first.start()
+    assert not first.overtaken()
+    second = ProgressReport(FileReporter(tmp_path / "status.json"))
+    second.start()
+    assert first.overtaken()
+    assert not second.overtaken()
+    first.fail(FAILURE)
+    last = Progress.model_validate_json((tmp_path / "status.json").read_bytes())
+    assert (last.attempt, last.failure) == ("2", None)
+
+
+def test_an_attempt_that_cannot_find_out_is_not_overtaken(report: ProgressReport, recorder: Recorder) -> None:
+    recorder.broken = recorder.later_attempt = True
+    assert not report.overtaken()
+    recorder.broken = False
+    assert report.overtaken()
+
+
+def test_closing_a_report_closes_its_reporter(report: ProgressReport, recorder: Recorder) -> None:
+    report.close()
+    assert recorder.closed
 
 
 def test_the_url_says_which_reporter(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.testbed import packages
+from tests.testbed import packages, supervisor
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -39,7 +39,7 @@ class Processes:
         self.folder = Path(tempfile.mkdtemp(prefix="stemjob-testbed-"))
         self.folder.chmod(0o755)
         keep = bool(os.environ.get("STEMJOB_TESTBED_KEEP"))
-        gone = [*([] if keep else [self.folder]), *remove]
+        self._gone = gone = [*([] if keep else [self.folder]), *remove]
         self._supervisor = subprocess.Popen(
             [*unshare, sys.executable, "-I", "-S", str(SUPERVISOR), *map(str, gone)],
             stdin=subprocess.PIPE,
@@ -118,6 +118,9 @@ class Processes:
             self._supervisor.wait()
         if self._supervisor.stdout:
             self._supervisor.stdout.close()
+        if self._supervisor.returncode != 0:  # it never began, or did not get to the end of its own cleaning
+            for path in self._gone:
+                supervisor.remove_tree(path)
 
     def __enter__(self) -> Self:
         return self

@@ -58,6 +58,50 @@ def said_by(address: tuple[str, int]) -> str | None:
         return None
 
 
+# First of all, before this run has a node of its own, which could have changed something already.
+ONE_NODE = """
+import sys
+from tests.testbed import objects
+from tests.testbed.node import running_node_cluster
+with running_node_cluster() as cluster:
+    namespace = cluster.make_namespace()
+    cluster.apply(objects.job("song", objects.container(cluster.busybox_image)), namespace=namespace)
+    cluster.wait_for_end(namespace, "song")
+    print(cluster.folder, cluster.network.interface, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["closed", "killed"])
+def test_the_machine_is_left_as_it_was_found(killed: bool) -> None:
+    require_node()
+    before = machine.snapshot()
+    with subprocess.Popen(
+        [sys.executable, "-c", ONE_NODE],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout
+        folder, interface = run.stdout.readline().split()
+        assert Path(folder).is_dir()
+        assert f"new: interface {interface}" in machine.differences(before, machine.snapshot())
+        if killed:
+            os.kill(run.pid, signal.SIGKILL)
+
+    def as_before() -> bool:
+        left = machine.differences(before, machine.snapshot())
+        # A node of another test run may come or go meanwhile.
+        marks = re.compile(r"(?:stj|stemjob-testbed-)([0-9a-f]{8})\b")
+        others = [line for line in left if (found := marks.search(line)) and found[1] not in interface]
+        return set(left) == set(others)
+
+    wait_for("the machine as before", as_before, every=0.5)
+    wait_for("the node's files to be gone", lambda: not Path(folder).exists())
+    assert folder not in machine.run("ps", "-eo", "args")
+
+
 def test_a_jobs_container_runs_and_its_log_is_read(node_cluster: NodeCluster, node_namespace: str) -> None:
     assert run_job(node_cluster, node_namespace, "echo hello; id -u") == ("Complete", "hello\n10001\n")
 
@@ -154,46 +198,3 @@ def test_a_pod_that_asks_for_a_gpu_runs_on_a_pretended_one(
     node_cluster.pretend_gpus(1)
     gpu = {"limits": {"nvidia.com/gpu": "1"}}
     assert run_job(node_cluster, node_namespace, "echo ran", resources=gpu) == ("Complete", "ran\n")
-
-
-ONE_NODE = """
-import sys
-from tests.testbed import objects
-from tests.testbed.node import running_node_cluster
-with running_node_cluster() as cluster:
-    namespace = cluster.make_namespace()
-    cluster.apply(objects.job("song", objects.container(cluster.busybox_image)), namespace=namespace)
-    cluster.wait_for_end(namespace, "song")
-    print(cluster.folder, cluster.network.interface, flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.mark.parametrize("killed", [False, True], ids=["closed", "killed"])
-def test_the_machine_is_left_as_it_was_found(killed: bool) -> None:
-    require_node()
-    before = machine.snapshot()
-    with subprocess.Popen(
-        [sys.executable, "-c", ONE_NODE],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as run:
-        assert run.stdout
-        folder, interface = run.stdout.readline().split()
-        assert Path(folder).is_dir()
-        assert f"new: interface {interface}" in machine.differences(before, machine.snapshot())
-        if killed:
-            os.kill(run.pid, signal.SIGKILL)
-
-    def as_before() -> bool:
-        left = machine.differences(before, machine.snapshot())
-        # A node of another test run may come or go meanwhile.
-        marks = re.compile(r"(?:stj|stemjob-testbed-)([0-9a-f]{8})\b")
-        others = [line for line in left if (found := marks.search(line)) and found[1] not in interface]
-        return set(left) == set(others)
-
-    wait_for("the machine as before", as_before, every=0.5)
-    wait_for("the node's files to be gone", lambda: not Path(folder).exists())
-    assert folder not in machine.run("ps", "-eo", "args")

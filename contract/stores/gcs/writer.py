@@ -11,6 +11,7 @@ import google_crc32c
 from google.api_core.exceptions import (
     GoogleAPICallError,
     NotFound,
+    RetryError,
     ServiceUnavailable,
     from_http_response,
 )
@@ -116,8 +117,17 @@ class Write:
     def check(self, found: ObjectInfo, crc32c: str, expected: bytes) -> None:
         """Removes what was just written, and raises StoreError, when its checksum is another."""
         if crc32c != base64.b64encode(expected).decode():
-            self._blob().delete(if_generation_match=found.generation, timeout=self.connection.timeout)
+            self._remove(found)
             raise StoreError(DAMAGED)
+
+    def _remove(self, found: ObjectInfo) -> None:
+        connection = self.connection  # its retry, too: the library's own goes on for two minutes
+        try:
+            self._blob().delete(
+                if_generation_match=found.generation, timeout=connection.timeout, retry=connection.retry
+            )
+        except (GoogleAPICallError, RetryError, RequestException, GoogleAuthError):
+            log.warning("a damaged object may not have been removed: %s", self.key, exc_info=True)
 
     def _blob(self) -> storage.Blob:
         blob = self.connection.bucket.blob(self._name)

@@ -18,6 +18,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "file":
         return open_store(f"file://{tmp_path}/store")
     server: GcsServer = request.getfixturevalue("gcs_server")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)  # the developer's own
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     return open_store(f"gs://{server.make_bucket()}/some/prefix")
 
@@ -25,6 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def gateway(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     """What stands between this test's stores and the emulator."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)  # the developer's own
     with Gateway(gcs_server.url) as gateway:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", gateway.url)
         yield gateway

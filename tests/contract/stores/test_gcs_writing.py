@@ -1,5 +1,6 @@
 """Writing to a bucket over a network on which requests and answers get lost."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,19 @@ def test_bytes_that_are_damaged_on_the_way_up_do_not_stay(gateway: Gateway, buck
         stream(bucket_store, "a", LARGE)
 
     assert bucket_store.stat("a") is None
+
+
+def test_damaged_bytes_are_told_as_such_even_if_they_cannot_be_removed(
+    gateway: Gateway, bucket_store: Store
+) -> None:
+    gateway.spoil("PUT", "upload", damaged)
+    gateway.spoil("DELETE", "", refused(503), times=99)
+    began = time.monotonic()
+
+    with pytest.raises(StoreError, match="damaged"):
+        stream(bucket_store, "a", LARGE)
+
+    assert time.monotonic() - began < 20  # tried for 2 s; the library's own limit is 120 s
 
 
 def test_a_write_that_cannot_be_cancelled_is_left_without_another_error(

@@ -1,0 +1,5 @@
+"""Runners as Kubernetes Jobs, one for each song. The only place of the API that knows Kubernetes."""
+
+from api.launchers.kubernetes.launcher import KubernetesLauncher, open_kubernetes_launcher
+
+__all__ = ["KubernetesLauncher", "open_kubernetes_launcher"]

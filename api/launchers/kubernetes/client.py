@@ -1,0 +1,233 @@
+"""Talks to the API server. Its exceptions end here: what leaves this module are those of `api.launchers`."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from kubernetes import config
+from kubernetes.client import ApiClient, ApiException, BatchV1Api, Configuration, CoreV1Api
+from urllib3.exceptions import HTTPError
+
+from api.launchers import LauncherUnavailable, LaunchRefused, QuotaExceeded
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 5.0
+"""Who waits for an HTTP answer waits for the API server no longer than this."""
+CREATE_SECONDS, LOOK_SECONDS = 3.0, 2.0
+"""The same time, shared out: to create, and to look whether a create without an answer has landed."""
+
+_TRANSIENT = {0, 401, 408, 429, 500, 502, 503, 504}
+"""Statuses of which another try may get rid; 0 is the client's own, 401 a token that is just renewed."""
+_MERGE_PATCH = "application/merge-patch+json"
+_PAGE = 100
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class NoAnswer(LauncherUnavailable):
+    """The API server did not answer: nobody knows whether it has done what it was asked."""
+
+
+class ClusterClient:
+    """Jobs, pods and events of one namespace, as plain JSON."""
+
+    def __init__(self, api: ApiClient, namespace: str) -> None:
+        self.namespace = namespace
+        self._api, self._batch, self._core = api, BatchV1Api(api), CoreV1Api(api)
+
+    def create_job(self, job: dict[str, Any]) -> None:
+        """Creates a Job, or finds one of this name.
+
+        Raises:
+            QuotaExceeded, LaunchRefused: the API server refuses.
+            NoAnswer: it may have been created or not.
+        """
+        body: Any = job
+
+        def send(timeout: tuple[float, float]) -> None:
+            try:
+                self._batch.create_namespaced_job(
+                    self.namespace, body, _request_timeout=timeout, _preload_content=False
+                )
+            except ApiException as error:
+                if error.status in _TRANSIENT or _is_conflict(error):
+                    raise
+                if error.status != 409:
+                    raise _refusal(error) from error
+
+        _ask(send, CREATE_SECONDS)
+
+    def read_job(self, name: str, seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
+        """The Job; None when there is none. Raises LauncherUnavailable."""
+
+        def send(timeout: tuple[float, float]) -> dict[str, Any] | None:
+            try:
+                answer = self._batch.read_namespaced_job(
+                    name, self.namespace, _request_timeout=timeout, _preload_content=False
+                )
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+            return _json(answer)
+
+        return _ask(send, seconds)
+
+    def pods_of(self, name: str) -> list[dict[str, Any]]:
+        """The pods of a Job that are still there. Raises LauncherUnavailable."""
+        selector = f"batch.kubernetes.io/job-name={name}"
+        answer = _ask(
+            lambda timeout: _json(
+                self._core.list_namespaced_pod(
+                    self.namespace, label_selector=selector, _request_timeout=timeout, _preload_content=False
+                )
+            )
+        )
+        pods: list[dict[str, Any]] = answer["items"]
+        return pods
+
+    def refusals_of(self, name: str) -> list[str]:
+        """Why pods of a Job could not be made, newest last. Raises LauncherUnavailable."""
+        selector = f"involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate"
+        answer = _ask(
+            lambda timeout: _json(
+                self._core.list_namespaced_event(
+                    self.namespace, field_selector=selector, _request_timeout=timeout, _preload_content=False
+                )
+            )
+        )
+        events = sorted(answer["items"], key=lambda event: event.get("lastTimestamp") or "")
+        return [event.get("message") or "" for event in events]
+
+    def jobs(self, label_selector: str) -> Iterator[dict[str, Any]]:
+        """All Jobs with these labels, page by page. Raises LauncherUnavailable."""
+        more: str | None = None
+        while more != "":
+            page = self._page(label_selector, more)
+            yield from page["items"]
+            more = (page.get("metadata") or {}).get("continue") or ""
+
+    def mark(self, name: str, metadata: Mapping[str, Any]) -> None:
+        """Merges into a Job's metadata. Of an unknown Job: nothing. Raises LauncherUnavailable."""
+
+        def send(timeout: tuple[float, float]) -> None:
+            try:
+                self._batch.patch_namespaced_job(
+                    name,
+                    self.namespace,
+                    {"metadata": dict(metadata)},
+                    _content_type=_MERGE_PATCH,
+                    _request_timeout=timeout,
+                    _preload_content=False,
+                )
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+
+        _ask(send)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._api.close()  # type: ignore[no-untyped-call]
+
+    def _page(self, label_selector: str, more: str | None) -> dict[str, Any]:
+        return _ask(
+            lambda timeout: _json(
+                self._batch.list_namespaced_job(
+                    self.namespace,
+                    label_selector=label_selector,
+                    limit=_PAGE,
+                    _continue=more,
+                    _request_timeout=timeout,
+                    _preload_content=False,
+                )
+            )
+        )
+
+
+def connect(namespace: str | None) -> ClusterClient:
+    """A client as kubectl would have it: by KUBECONFIG or ~/.kube/config, else by the pod's ServiceAccount.
+
+    Args:
+        namespace: where Jobs are made; by default the kubeconfig's, or the pod's own.
+
+    Raises:
+        ValueError: there is no way into a cluster; the message is a sentence.
+    """
+    settings = Configuration()
+    settings.retries = 0  # this module has its own, bounded by time
+    try:
+        file = os.environ.get("KUBECONFIG") or None  # the client would look only when it is imported
+        config.load_kube_config(file, client_configuration=settings)  # type: ignore[no-untyped-call]
+        _, context = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
+        own = context["context"].get("namespace") or "default"
+    except config.ConfigException as no_kubeconfig:
+        try:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            own = _NAMESPACE_FILE.read_text().strip()
+        except (config.ConfigException, OSError):
+            raise ValueError(
+                "STEMJOB_LAUNCHER is kubernetes, but there is no way into a cluster: "
+                f"neither a kubeconfig ({no_kubeconfig}) nor a pod's ServiceAccount."
+            ) from no_kubeconfig
+    return ClusterClient(ApiClient(settings), namespace or own)
+
+
+def _ask(send: Callable[[tuple[float, float]], T], seconds: float = ANSWER_SECONDS) -> T:
+    """Sends until there is an answer, for so many seconds.
+
+    `send` gets the timeouts to connect and to read: the client has none of its own.
+    """
+    end, pause = time.monotonic() + seconds, 0.1
+    while True:
+        left = max(0.1, end - time.monotonic())
+        try:
+            return send((min(2.0, left), left))
+        except ApiException as error:
+            if error.status not in _TRANSIENT and not _is_conflict(error):
+                log.error("cluster_refuses", status=error.status, answer=_message(error))  # noqa: TRY400
+                raise LauncherUnavailable("The cluster does not let the API look after its jobs.") from error
+            failure: Exception = error
+        except HTTPError as error:
+            failure = error
+        if time.monotonic() + pause >= end:
+            log.error("cluster_unavailable", error=str(failure)[:500])
+            raise NoAnswer("The cluster does not answer at present.") from failure
+        time.sleep(pause)
+        pause *= 2
+
+
+def _is_conflict(error: ApiException) -> bool:
+    """A race inside the API server (quota counts so), which is over in a moment. Not AlreadyExists."""
+    return error.status == 409 and _body(error).get("reason") == "Conflict"
+
+
+def _refusal(error: ApiException) -> LaunchRefused:
+    message = _message(error)
+    log.error("job_refused", status=error.status, answer=message)
+    if error.status == 403 and "exceeded quota" in message:
+        return QuotaExceeded("The cluster's quota of jobs is used up; try again when others have ended.")
+    return LaunchRefused("The cluster refused the job; the API's log says why.")
+
+
+def _message(error: ApiException) -> str:
+    return str(_body(error).get("message") or error.reason or "")
+
+
+def _body(error: ApiException) -> Mapping[str, Any]:
+    try:
+        body = json.loads(error.body or "")
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _json(answer: Any) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(answer.data)
+    return parsed

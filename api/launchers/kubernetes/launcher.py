@@ -1,0 +1,75 @@
+"""The Kubernetes launcher: one Job for each song. It keeps nothing: any number of APIs may run."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from api.launchers import LauncherUnavailable, Observation
+from api.launchers.kubernetes.client import LOOK_SECONDS, ClusterClient, NoAnswer, connect
+from api.launchers.kubernetes.diagnosis import DIAGNOSIS, diagnose, diagnosis_to_keep, needs_events
+from api.launchers.kubernetes.facts import JobFacts, PodFacts
+from api.launchers.kubernetes.stamp import JOB_ID_LABEL, MANAGED_BY, job_name, stamp
+from api.launchers.kubernetes.template import load_template
+from contract.job import JobSpec
+
+log = structlog.get_logger(__name__)
+
+RECORDED_LABEL = "stemjob.dev/recorded"
+"""On a Job whose manifest is written: nobody need look at it again until Kubernetes removes it."""
+
+
+class KubernetesLauncher:
+    """Creates Jobs from the operator's template and reads them, their pods and what runners wrote on them."""
+
+    def __init__(self, cluster: ClusterClient, template: Mapping[str, Any]) -> None:
+        self._cluster, self._template = cluster, template
+
+    def launch(self, spec: JobSpec) -> None:
+        try:
+            self._cluster.create_job(stamp(self._template, spec, self._cluster.namespace))
+        except NoAnswer:
+            # It may have landed all the same. If not, or if nobody can tell, the sweep makes it.
+            if self._cluster.read_job(job_name(spec.job_id), LOOK_SECONDS) is None:
+                raise
+
+    def observe(self, job_id: str) -> Observation | None:
+        name = job_name(job_id)
+        found = self._cluster.read_job(name)
+        if found is None:
+            return None
+        job = JobFacts.of(found)
+        well = job.end is not None and job.end.complete
+        pods = [] if well else [PodFacts.of(pod) for pod in self._cluster.pods_of(name)]
+        refusals = self._cluster.refusals_of(name) if needs_events(job, pods) else []
+        if (diagnosis := diagnosis_to_keep(job, pods, refusals)) is not None:
+            self._keep(name, diagnosis.to_json().decode())
+        return diagnose(job, pods, refusals)
+
+    def finished(self) -> Iterable[str]:
+        for job in self._cluster.jobs(f"{MANAGED_BY},!{RECORDED_LABEL}"):
+            if JobFacts.of(job).end is not None:
+                yield job["metadata"]["labels"][JOB_ID_LABEL]
+
+    def forget(self, job_id: str) -> None:
+        """Marks the Job as recorded. It stays for people to look at until its time is up."""
+        self._cluster.mark(job_name(job_id), {"labels": {RECORDED_LABEL: "true"}})
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    def _keep(self, name: str, diagnosis: str) -> None:
+        try:
+            self._cluster.mark(name, {"annotations": {DIAGNOSIS: diagnosis}})
+        except LauncherUnavailable:
+            log.warning("diagnosis_not_kept", job=name)  # an answer does not fail for it; the next look tries
+
+
+def open_kubernetes_launcher(namespace: str | None, template: str | None) -> KubernetesLauncher:
+    """The launcher for a namespace and a template's path, each with its default.
+
+    Raises:
+        ValueError: no cluster, or a template that is not right; the message is a sentence.
+    """
+    checked = load_template(template)
+    return KubernetesLauncher(connect(namespace), checked)
