@@ -15,8 +15,8 @@ from tests.testbed.node import NodeCluster
 from tests.testbed.waiting import wait_for
 
 SAY_WHERE_I_AM = """
-id -u; id -g; stat -c %g /work
-touch /work/mine && echo can write to work
+id -u; id -g; stat -c %g /scratch
+touch /scratch/mine && echo can write to work
 touch /mine 2>/dev/null || echo cannot write to the root
 echo $HOME $TMPDIR $XDG_CACHE_HOME $STEMJOB_WORK_DIR $STEMJOB_DEVICE
 echo ${WEB_SERVICE_HOST:-no links to Services}
@@ -83,7 +83,7 @@ def test_a_runner_finds_what_the_template_promises(
         "10001",
         "can write to work",
         "cannot write to the root",
-        "/work /work /work/cache /work auto",
+        "/scratch /scratch /scratch/cache /scratch auto",
         "no links to Services",
         songs,
         "-----BEGIN CERTIFICATE-----",
