@@ -164,7 +164,7 @@ def test_a_container_that_is_added_gets_no_token(
     spec = cluster.wait_for_pod(jobs_namespace, job).spec
 
     assert spec
-    assert [volume.name for volume in spec.volumes or []] == ["work", "token"]
+    assert [volume.name for volume in spec.volumes or []] == ["scratch", "token"]
     assert not spec.containers[1].volume_mounts
 
 
