@@ -3,7 +3,7 @@
 #
 # All of them use one environment in .venv, made once from constraints.txt.
 #   PYTHON=python3.12   another interpreter, 3.11 or newer
-#   TORCH=cpu           torch from PyTorch's own index of CPU builds (less than 1 GB instead of 6)
+#   TORCH=cpu           torch from PyTorch's own index of CPU builds (much smaller)
 
 PYTHON ?= python3
 TORCH ?=

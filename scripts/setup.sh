@@ -6,7 +6,7 @@ set -eu
     echo "stemjob needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version 2>&1). Set PYTHON=..." >&2
     exit 1
 }
-echo "Setting up .venv (once; torch alone takes 6 GB of disk with CUDA, under 1 GB with TORCH=cpu) ..." >&2
+echo "Setting up .venv (once; torch with CUDA takes 6 GB of disk; TORCH=cpu takes much less) ..." >&2
 if [ ! -x .venv/bin/python ]; then
     "$PYTHON" -m venv .venv || {
         echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv" >&2
