@@ -45,10 +45,10 @@ def _test_while_building(arguments: list[str]) -> int:
                 os.killpg(build.pid, signal.SIGTERM)
                 build.wait()
     second = subprocess.run([*PYTEST, "-m", "testbed", *arguments], check=False).returncode
-    return _worst(first, second)
+    return worst(first, second)
 
 
-def _worst(first: int, second: int) -> int:
+def worst(first: int, second: int) -> int:
     """One status of two runs, of which one may have had nothing to do."""
     failed = [status for status in (first, second) if status not in (0, NOTHING_SELECTED)]
     if failed:

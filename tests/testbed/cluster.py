@@ -218,6 +218,8 @@ class Cluster:
 def running_cluster() -> Iterator[Cluster]:
     """The cluster that STEMJOB_TEST_KUBECONFIG names, or else a control plane that ends with the context."""
     if named := os.environ.get("STEMJOB_TEST_KUBECONFIG"):
+        if not Path(named).expanduser().is_file():
+            pytest.fail(f"STEMJOB_TEST_KUBECONFIG is {named}, and there is no such file", pytrace=False)
         folder = Path(tempfile.mkdtemp(prefix="stemjob-testbed-"))
         try:
             with connected_to(Cluster(Path(named).expanduser(), folder)) as somebodys:

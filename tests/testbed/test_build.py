@@ -3,6 +3,7 @@
 import fcntl
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from tests.testbed import binaries, build
 from tests.testbed.binaries import MODULES, TOOLS, Tool
 from tests.testbed.requirements import missing_counterpart, require
+from tests.testbed.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -52,6 +54,26 @@ def test_a_tool_is_built_under_each_of_its_names(greeter: Tool) -> None:
         path = binaries.program(name)
         assert path
         assert subprocess.check_output([path], text=True) == f"hi from {path}"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_build_that_is_stopped_takes_its_compiler_with_it(tmp_path: Path, stop: signal.Signals) -> None:
+    slow = tmp_path / "bin" / "go"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    slow.chmod(0o755)
+    environment = {"PATH": f"{slow.parent}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tests.testbed.build", "etcd"], cwd=REPOSITORY, env=environment
+    )
+    wait_for("the compiler", lambda: (tmp_path / "pid").exists())
+    compiler = int((tmp_path / "pid").read_text())
+
+    running.send_signal(stop)
+
+    assert running.wait(20) == 128 + stop
+    wait_for("the compiler to be gone", lambda: not Path(f"/proc/{compiler}").exists())
+    assert [path.name for path in (tmp_path / "cache" / "stemjob-testbed").iterdir()] == ["lock"]
 
 
 def test_a_failed_build_leaves_nothing_behind(greeter: Tool, capfd: pytest.CaptureFixture[str]) -> None:
