@@ -28,7 +28,7 @@ class DemoFailed(Exception):  # noqa: N818
 
 def main(arguments: list[str]) -> int:
     """Runs the demo with the song that is named, or with one that the project synthesizes."""
-    for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: with all that was started
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also where a shell lets us ignore Ctrl-C
         signal.signal(stop, signal.default_int_handler)
     named = Path(arguments[0]) if arguments and arguments[0] else None
     if named is not None and not named.is_file():

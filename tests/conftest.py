@@ -1,8 +1,13 @@
 """For all tests: the testbed's fixtures, and the mark of the tests that need its programs."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell starts what runs in the background with Ctrl-C ignored, and what we start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.testbed.fixtures"]
 
