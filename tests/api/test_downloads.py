@@ -21,7 +21,7 @@ from contract.manifest import JobAnswer, Manifest
 from contract.stages import StageName, Status, fail, pending_stages
 from contract.tracks import Track
 from tests.api.conftest import Serve, Server, add_finished_job, add_job, job_record, track_content
-from tests.api.test_process import peak_resident_bytes, resident_bytes
+from tests.api.test_uploads import peak_resident_bytes, resident_bytes
 from tests.testbed.requirements import missing_counterpart
 
 
