@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 
 constraints: $(READY)
 	@{ echo "# The exact versions that the tests ran with. Renewed with: make constraints"; \
-	  .venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra api --extra runner --extra gcs --extra kubernetes --group dev \
+	  .venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra api --extra runner --extra gcs --extra kubernetes --extra lambda --group dev \
 	    --python $(IN_VENV) --no-header --no-annotate; } > constraints.new && mv constraints.new constraints.txt
 
 clean:

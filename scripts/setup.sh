@@ -24,5 +24,5 @@ if [ -n "$mirror" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
 fi
 set -- --quiet --python .venv/bin/python --constraint constraints.txt
 [ -z "$TORCH" ] || set -- "$@" --torch-backend "$TORCH"
-.venv/bin/uv pip install "$@" --editable '.[api,runner,gcs,kubernetes]' --group dev
+.venv/bin/uv pip install "$@" --editable '.[api,runner,gcs,kubernetes,lambda]' --group dev
 touch .venv/.ready
