@@ -13,7 +13,12 @@ import tempfile
 from types import FrameType
 
 BUILD = [sys.executable, "-m", "tests.testbed.build"]
-PYTEST = [sys.executable, "-m", "pytest"]
+WORKERS = min((os.cpu_count() or 1) + 1, 4)
+"""Processes that share the tests. One more than CPUs, because many tests wait for a server; each may start a
+control plane of 0.7 GB.
+"""
+PYTEST = [sys.executable, "-m", "pytest", f"--numprocesses={WORKERS}", "--dist=loadgroup"]
+PYTEST += ["--no-loadscope-reorder"]  # tests/conftest.py puts the longest group first
 NOTHING_SELECTED = 5
 
 

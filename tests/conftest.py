@@ -12,12 +12,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = ["tests.testbed.fixtures"]
 
 _TESTBED = Path(__file__).parent / "testbed"
-_SERVERS = {"cluster", "node_cluster", "gcs_server"}
+_NODE = "node_cluster"
+_ON_THE_NODE = pytest.mark.xdist_group(_NODE)
+_SERVERS = {"cluster", _NODE, "gcs_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a program that the testbed builds, so that the rest can run while it builds."""
+    """Marks what needs a program that the testbed builds, so that the rest can run while it builds.
+
+    And says what one process must run when several share the tests: all of a file, and all on the real node,
+    of which a machine can have only one. Those go first, because they take longest.
+    """
     for item in items:
         fixtures: set[str] = set(getattr(item, "fixturenames", ()))
         if _SERVERS & fixtures or _TESTBED in item.path.parents:
             item.add_marker("testbed")
+        if _NODE in fixtures:
+            item.add_marker(_ON_THE_NODE)
+        elif not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") != _ON_THE_NODE.mark)

@@ -117,7 +117,7 @@ class Cluster:
                 )
             return False
 
-        wait_for(f"ServiceAccount {name} in {namespace}", look)
+        wait_for(f"ServiceAccount {name} in {namespace}", look, timeout=60)
 
     def token(self, namespace: str, account: str = "default", pod: client.V1Pod | None = None) -> str:
         """A token of a ServiceAccount; bound to a pod when one is given, as kubelets mount them."""

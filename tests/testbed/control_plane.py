@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.testbed.pki import Authority, KeyPair
 from tests.testbed.processes import Processes, direct, free_ports
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+CLIENTS = ("kube-controller-manager", "kube-scheduler")
+PROGRAMS = ("etcd", "kube-apiserver", *CLIENTS)
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -72,12 +73,17 @@ class ControlPlane:
 
     def stop_apiserver(self) -> None:
         """Connections are refused from now on."""
+        for program in CLIENTS:
+            self.processes.stop(program)
         self.processes.stop("kube-apiserver")
 
     def start_apiserver(self) -> None:
         """Start it again, with all that it knew, and wait until it is ready."""
         self.processes.restart("kube-apiserver")
         self.processes.wait_ready("kube-apiserver", lambda: is_ready(self.plan.url, self.tls))
+        # New ones: those that met no apiserver would wait for up to half a minute before they look again.
+        for program in CLIENTS:
+            self.processes.restart(program)
 
 
 def start_control_plane(processes: Processes, programs: list[Path], plan: Plan) -> ControlPlane:

@@ -72,6 +72,7 @@ with running_node_cluster() as cluster:
 """
 
 
+@pytest.mark.xdist_group("node_cluster")  # no other node comes or goes meanwhile
 @pytest.mark.parametrize("killed", [False, True], ids=["closed", "killed"])
 def test_the_machine_is_left_as_it_was_found(killed: bool) -> None:
     require_node()
