@@ -1,6 +1,5 @@
-"""Answers whose body streams out of the store: one track, or all of them as a ZIP made on the way."""
+"""Answers whose body streams out of the store."""
 
-import hashlib
 from collections.abc import Callable, Generator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
-from zipstream import ZIP_STORED, ZipStream
 
 from api.errors import Refusal, RefusalCode
 from api.ranges import ByteRange, asked_range, attachment, etag_matches
@@ -33,7 +31,6 @@ class Download:
     media_type: str
     size: int
     etag: str
-    ranges: bool
     read: Callable[[ByteRange | None], Blocks]
 
 
@@ -50,25 +47,6 @@ def track_download(store: Store, manifest: Manifest, track: Track, record: Track
         media_type=record.media_type,
         size=record.size,
         etag=f'"{record.sha256}"',
-        ranges=True,
-        read=read,
-    )
-
-
-def archive_download(store: Store, manifest: Manifest) -> Download:
-    """All tracks as a ZIP: stored, since audio hardly shrinks, so its size is known before the first byte."""
-
-    def read(_: ByteRange | None) -> Blocks:
-        archive = _archive(store, manifest)
-        yield from archive
-
-    sums = "".join(record.sha256 for record in manifest.tracks.values())
-    return Download(
-        file_name=f"{song_title(manifest)} - tracks.zip",
-        media_type="application/zip",
-        size=len(_archive(store, manifest)),
-        etag=f'W/"{hashlib.sha256(sums.encode()).hexdigest()}"',  # weak: a ZIP holds the time it was made
-        ranges=False,
         read=read,
     )
 
@@ -76,22 +54,6 @@ def archive_download(store: Store, manifest: Manifest) -> Download:
 def song_title(manifest: Manifest) -> str:
     """The uploaded file's name without its extension."""
     return PurePosixPath(manifest.file_name).stem
-
-
-def _archive(store: Store, manifest: Manifest) -> ZipStream:
-    archive = ZipStream(compress_type=ZIP_STORED, sized=True)
-    for track, record in manifest.tracks.items():
-        archive.add(
-            _later(store, record),
-            arcname=f"{track}{PurePosixPath(record.key).suffix}",
-            size=record.size,
-        )
-    return archive
-
-
-def _later(store: Store, record: TrackRecord) -> Blocks:
-    """Opens the object only when its turn comes."""
-    yield from store.read(record.key, generation=record.generation)
 
 
 class DownloadResponse(StreamingResponse):
@@ -103,7 +65,7 @@ class DownloadResponse(StreamingResponse):
         known = etag_matches(request.headers.get("if-none-match"), download.etag)
         self._part = None if known else _asked_part(request, download)
         self._bodiless = known or request.method == "HEAD"
-        headers = {"ETag": download.etag, "Accept-Ranges": "bytes" if download.ranges else "none"}
+        headers = {"ETag": download.etag, "Accept-Ranges": "bytes"}
         if not known:
             headers["Content-Length"] = str(self._part.length if self._part else download.size)
             headers["Content-Disposition"] = attachment(download.file_name)
@@ -144,8 +106,6 @@ class DownloadResponse(StreamingResponse):
 
 
 def _asked_part(request: Request, download: Download) -> ByteRange | None:
-    if not download.ranges:
-        return None
     headers = request.headers
     return asked_range(headers.get("range"), headers.get("if-range"), download.etag, download.size)
 

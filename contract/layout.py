@@ -28,6 +28,41 @@ def manifest_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}manifest.json"
 
 
+def upload_key(job_id: str) -> str:
+    """What was announced of a song that its owner sends straight to the bucket, as `input_key`."""
+    return f"{job_prefix(job_id)}upload.json"
+
+
+def archive_key(job_id: str) -> str:
+    """All tracks as a ZIP, where somebody has asked for it."""
+    return f"{job_prefix(job_id)}tracks.zip"
+
+
+def archive_parts_prefix(job_id: str, token: str) -> str:
+    """The ZIP's parts between the tracks while it is put together; `token` is that attempt's own."""
+    return f"{job_prefix(job_id)}tracks.zip.{token}/"
+
+
+def archive_part_key(prefix: str, number: int) -> str:
+    """One of these parts."""
+    return f"{prefix}{number:02}"
+
+
 def idempotency_key(owner: str, digest: str) -> str:
     """Which job an `Idempotency-Key` made; `digest` is the SHA-256 of the key in hex."""
     return f"idempotency/{owner}/{digest}"
+
+
+def webhooks_prefix() -> str:
+    """Every webhook that has not arrived lies under this."""
+    return "webhooks/"
+
+
+def webhook_key(job_id: str) -> str:
+    """How far the webhook of a job is."""
+    return f"{webhooks_prefix()}{job_id}.json"
+
+
+def webhook_id(key: str) -> str:
+    """The inverse of `webhook_key`."""
+    return key.removeprefix(webhooks_prefix()).removesuffix(".json")

@@ -4,7 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.downloads import DownloadResponse, archive_download, track_download
+from api.archive import archive_download
+from api.downloads import DownloadResponse, track_download
 from api.errors import Refusal, RefusalCode
 from api.routes.shared import TheService, TheTransfers, refusals
 from contract.tracks import ENCODINGS, Track
@@ -18,8 +19,16 @@ def _binary(*media_types: str) -> dict[str, Any]:
 
 _AUDIO = sorted({encoding.media_type for encoding in ENCODINGS.values()})
 _ARCHIVE_ANSWERS = refusals(
-    RefusalCode.JOB_NOT_FOUND, RefusalCode.NOT_READY, RefusalCode.STORE_UNAVAILABLE, RefusalCode.BUSY
-) | {200: {"content": _binary("application/zip"), "description": "All tracks."}}
+    RefusalCode.JOB_NOT_FOUND,
+    RefusalCode.NOT_READY,
+    RefusalCode.RANGE_NOT_SATISFIABLE,
+    RefusalCode.STORE_UNAVAILABLE,
+    RefusalCode.BUSY,
+) | {
+    200: {"content": _binary("application/zip"), "description": "All tracks."},
+    206: {"content": _binary("application/zip"), "description": "The asked range of the ZIP."},
+    304: {"description": "The client has it already."},
+}
 _TRACK_ANSWERS = refusals(
     RefusalCode.JOB_NOT_FOUND,
     RefusalCode.TRACK_NOT_FOUND,

@@ -5,7 +5,7 @@ store's module alone, and only when it is used.
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -134,6 +134,13 @@ class DirectStore(Store, Protocol):
 
         It works for about a week, for whoever has it, and from web pages of `origin`. When the key exists
         at the end, the upload is refused. Raises PreconditionFailed when it exists already.
+        """
+
+    def compose(self, key: str, parts: Sequence[tuple[str, int]], *, content_type: str) -> ObjectInfo:
+        """Makes a new object of others, joined in order, without moving a byte through this machine.
+
+        `parts` are keys and generations, at most 32. Raises PreconditionFailed when the key exists already,
+        ObjectNotFound when a part is not there in its generation.
         """
 
 

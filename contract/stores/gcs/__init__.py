@@ -5,15 +5,23 @@ Without `list`, Google answers 403 in place of 404, so that what is merely absen
 """
 
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import PreconditionFailed as Status412
 from google.cloud import storage
 
-from contract.stores import CREATE_ONLY, DirectStore, ObjectInfo, ObjectNotFound, StoreError
+from contract.stores import (
+    CREATE_ONLY,
+    DirectStore,
+    ObjectInfo,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+)
 from contract.stores.gcs import reader
 from contract.stores.gcs.client import connect
 from contract.stores.gcs.errors import translated
@@ -145,6 +153,20 @@ class GcsStore:
     def upload_url(self, key: str, *, content_type: str, size: int, origin: str | None = None) -> str:
         with translated(self._bucket.name):
             return self._write(key, content_type, CREATE_ONLY).session(size, origin)
+
+    def compose(self, key: str, parts: Sequence[tuple[str, int]], *, content_type: str) -> ObjectInfo:
+        blob = self._bucket.blob(self._name(key))
+        blob.content_type = content_type
+        sources = [self._bucket.blob(self._name(part), generation=generation) for part, generation in parts]
+        with translated(self._bucket.name):
+            try:
+                blob.compose(sources, if_generation_match=CREATE_ONLY, **self._options)
+            except Status412 as error:
+                raise PreconditionFailed(f"{key} exists already.") from error
+            except NotFound as error:
+                self._expect_bucket()
+                raise ObjectNotFound(f"A part of {key} is not there in its generation.") from error
+        return info_of(key, blob)
 
     def _name(self, key: str) -> str:
         if any(part in ("", ".", "..") for part in key.split("/")) or set(key) & set("\0\r\n"):

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from google.auth import iam
 from google.auth.compute_engine import Credentials, _metadata
 
-from contract.stores import CannotSign, DirectStore, PreconditionFailed, Store, open_store
+from contract.stores import CannotSign, DirectStore, ObjectNotFound, PreconditionFailed, Store, open_store
 from contract.stores.gcs.signing import signer
 from tests.contract.stores.gateway import Answer, Forward, Gateway, Request, refused
 from tests.contract.stores.keys import EMAIL, key_file
@@ -224,3 +225,45 @@ def test_an_upload_by_link_replaces_nothing(gateway: Gateway, direct_store: Dire
     gateway.spoil("POST", "resumable", refused(412))  # as Google answers, already at the beginning
     with pytest.raises(PreconditionFailed, match=r"^a\.wav exists already\.$"):
         upload_link(direct_store, 7)
+
+
+def compose_request(gateway: Gateway) -> list[dict[str, Any]]:
+    """Of the next compose: its body, once it has been asked."""
+    bodies: list[dict[str, Any]] = []
+
+    def note(request: Request, body: bytes, forward: Forward) -> Answer:
+        bodies.append(json.loads(body))
+        return forward(request, body)
+
+    gateway.spoil("POST", "/compose", note)
+    return bodies
+
+
+def test_objects_are_joined_inside_the_bucket(gateway: Gateway, direct_store: DirectStore) -> None:
+    first = direct_store.put("a/1", b"first ", content_type=TEXT)
+    second = direct_store.put("b", b"second", content_type="audio/wav")
+    asked = compose_request(gateway)
+
+    joined = direct_store.compose(
+        "c", [("b", second.generation), ("a/1", first.generation)], content_type="application/zip"
+    )
+
+    assert direct_store.get("c") == (b"secondfirst ", joined)
+    # The emulator does not look at these; Google does.
+    assert asked[0]["destination"] == {"contentType": "application/zip"}
+    assert [source["generation"] for source in asked[0]["sourceObjects"]] == [
+        second.generation,
+        first.generation,
+    ]
+    assert "ifGenerationMatch=0" in gateway.asked("POST", "/compose")[0].path
+
+
+@pytest.mark.parametrize(("status", "error"), [(412, PreconditionFailed), (404, ObjectNotFound)])
+def test_joining_replaces_nothing_and_leaves_nothing_out(
+    gateway: Gateway, direct_store: DirectStore, status: int, error: type[Exception]
+) -> None:
+    part = direct_store.put("a", b"a", content_type=TEXT)
+    gateway.spoil("POST", "/compose", refused(status))  # as Google answers; the emulator does not
+
+    with pytest.raises(error):
+        direct_store.compose("c", [("a", part.generation)], content_type=TEXT)
