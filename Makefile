@@ -10,7 +10,7 @@ TORCH ?=
 READY := .venv/.ready
 IN_VENV := .venv/bin/python
 
-.PHONY: demo test testbed run benchmark lint constraints clean
+.PHONY: demo test testbed run benchmark lint manifests constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -36,6 +36,9 @@ benchmark: $(READY)
 
 $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
+
+manifests: $(READY)
+	@$(IN_VENV) -m scripts.render_manifests
 
 constraints: $(READY)
 	@{ echo "# The exact versions that the tests ran with. Renewed with: make constraints"; \
