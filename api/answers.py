@@ -71,6 +71,12 @@ class Health(BaseModel):
     pipeline_stages: int = len(StageName)
 
 
+class Ready(BaseModel):
+    """Store and launcher answer."""
+
+    status: str = "ready"
+
+
 class StageDescription(BaseModel):
     """A stage of the pipeline."""
 

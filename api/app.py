@@ -10,7 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from api.errors import add_error_handlers
 from api.middleware import LastResort, RequestMiddleware
 from api.openapi import describe
-from api.routes import downloads, jobs, system
+from api.readiness import Readiness
+from api.routes import downloads, jobs, system, uploads
 from api.transfers import Transfers
 from api.version import VERSION
 from api.wiring import Backend
@@ -32,6 +33,7 @@ def create_app(backend: Backend) -> FastAPI:
     )
     app.state.settings = settings
     app.state.service = backend.service
+    app.state.readiness = Readiness(backend.service.store, backend.launcher)
     app.state.transfers = Transfers(settings.transfers, settings.transfer_idle_seconds)
     add_error_handlers(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

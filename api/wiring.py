@@ -58,6 +58,10 @@ def open_backend(settings: ApiSettings) -> Backend:
         ValueError: a setting is wrong; the message is a sentence.
         LauncherInUse: another API works in the same state folder.
     """
+    if settings.launcher == "kubernetes" and "store" not in settings.model_fields_set:
+        raise ValueError(
+            "STEMJOB_LAUNCHER is kubernetes, so STEMJOB_STORE must name a bucket: gs://<bucket>/<prefix>."
+        )
     store_url = absolute_url(settings.store)
     store = open_store(store_url)
     if settings.model not in settings.models:

@@ -181,6 +181,10 @@ def _bucket_and_prefix(url: str) -> tuple[str, str]:
     # Not by urlsplit: to a bucket, # and ? are characters like others.
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     prefix = prefix.strip("/")
+    if not bucket:
+        raise ValueError(
+            f"STEMJOB_STORE is {url!r}, which names no bucket: it must be gs://<bucket>/<prefix>"
+        )
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket) or ".." in prefix or "//" in prefix:
         raise ValueError(f"STEMJOB_STORE is {url!r}, but a bucket's URL is gs://<bucket>/<prefix>")
     return bucket, prefix

@@ -190,6 +190,8 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     ("setting", "value", "says"),
     [
         ("STEMJOB_STORE", "ftp://x", "STEMJOB_STORE is 'ftp://x'"),
+        ("STEMJOB_STORE", "gs:///songs", "STEMJOB_STORE is 'gs:///songs', which names no bucket"),
+        ("STEMJOB_STORE", "gs://CHANGE-ME/songs", "but a bucket's URL is gs://<bucket>/<prefix>"),
         ("STEMJOB_MAX_FILE_SIZE_MB", "many", "STEMJOB_MAX_FILE_SIZE_MB is not right"),
         ("STEMJOB_LAUNCHER", "magic", "STEMJOB_LAUNCHER is not right"),
         ("STEMJOB_MODEL", "other", "STEMJOB_MODEL is 'other', which is not in STEMJOB_MODELS"),
@@ -204,6 +206,15 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path, setting: str, value: st
     assert ended.returncode == 1
     assert says in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_without_a_bucket_the_api_makes_no_jobs_in_a_cluster(tmp_path: Path) -> None:
+    ended = run_api(tmp_path, STEMJOB_LAUNCHER="kubernetes", STEMJOB_STORE="")
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "STEMJOB_LAUNCHER is kubernetes, so STEMJOB_STORE must name a bucket: gs://<bucket>/<prefix>.\n"
+    )
 
 
 def test_a_second_api_with_the_same_state_folder_refuses_to_start(serve: Serve) -> None:
