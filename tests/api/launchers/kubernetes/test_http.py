@@ -76,6 +76,17 @@ def test_every_replica_says_why_a_song_waits_and_why_it_failed_also_when_the_job
     assert last["stages"][0]["error"] == last["error"]
 
 
+def test_an_api_that_may_not_look_after_jobs_is_healthy_and_not_ready(
+    serve: Serve, api_kubeconfig: Path
+) -> None:
+    server = serve(STEMJOB_LAUNCHER="kubernetes", STEMJOB_NAMESPACE="default", KUBECONFIG=str(api_kubeconfig))
+
+    with server.client() as client:
+        answer = client.get("/ready")
+        assert (answer.status_code, answer.json()["code"]) == (503, "cluster_unavailable")
+        assert client.get("/health").status_code == 200
+
+
 def test_a_full_quota_is_429_and_leaves_nothing(
     cluster: Cluster, jobs_namespace: str, server: Server
 ) -> None:
