@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from api.callbacks import check_callback
 from api.errors import Refusal, RefusalCode
 from api.settings import ApiSettings
 from contract.job import JobOptions
@@ -13,8 +14,8 @@ def read_options(fields: Mapping[str, str], settings: ApiSettings) -> JobOptions
     """The options that the form fields choose; what they leave out has its default.
 
     Raises:
-        Refusal: `invalid_option` for an unknown name or a value out of range, `unknown_model` for a model
-            that is not on the operator's list.
+        Refusal: `invalid_option` for an unknown name, a value out of range or a callback that will not be
+            called, `unknown_model` for a model that is not on the operator's list.
     """
     try:
         options = JobOptions.model_validate({"model": settings.model, **fields})
@@ -32,4 +33,6 @@ def read_options(fields: Mapping[str, str], settings: ApiSettings) -> JobOptions
         raise Refusal(
             RefusalCode.UNKNOWN_MODEL, f"Unknown model: {options.model}. The models here are {known}."
         )
+    if options.callback_url is not None:
+        check_callback(options.callback_url, settings)
     return options

@@ -12,6 +12,7 @@ from api.intake import Intake, Upload
 from api.launchers import Launcher, LauncherUnavailable, LaunchRefused, Observation
 from api.settings import ApiSettings
 from api.status import fold, may_have_a_manifest
+from api.webhooks import announce, cancel
 from contract import clock
 from contract.job import JobRecord, JobSpec
 from contract.layout import job_key, job_prefix, manifest_key
@@ -56,6 +57,8 @@ class Service:
             options=upload.options,
             input=upload.input,
         )
+        if record.options.callback_url is not None:
+            announce(self.store, record.job_id)
         self.store.put(
             job_key(record.job_id),
             record.to_json(),
@@ -66,6 +69,7 @@ class Service:
             self._launcher.launch(JobSpec(job_id=record.job_id, store=self._store_url))
         except LaunchRefused:
             self.store.delete_prefix(job_prefix(record.job_id))
+            cancel(self.store, record.job_id)
             raise
         log.info("job_created", job_id=record.job_id, file_name=record.file_name, bytes=record.input.size)
         return view(fold(record, None, self._first_look(record.job_id), clock.now()))

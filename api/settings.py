@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.signing import check_secrets
 from contract.limits import DEFAULT_MAX_DURATION_SECONDS, DEFAULT_MODELS, split_names
 
 
@@ -56,6 +57,16 @@ class ApiSettings(BaseSettings):
     transfer_idle_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120, description="An upload or download that moves no byte for so long is ended."
     )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs webhooks; without it uploads cannot ask for one. `whsec_` and 24 to 64 random "
+        "bytes in Base64; of several, separated by spaces, each signs, so that it can be changed.",
+    )
+    callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts, separated by commas, that webhooks may reach at private addresses and by plain "
+        "`http`; all others only at public addresses and by `https`.",
+    )
     sweep_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=60, description="Pause between two sweeps of the embedded default."
     )
@@ -63,10 +74,22 @@ class ApiSettings(BaseSettings):
         default="INFO", description="Least level that is logged."
     )
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "callback_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return split_names(value)
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_secrets(value.get_secret_value())
+        return value
+
+    @field_validator("callback_hosts")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.lower() for host in value)
 
     @field_validator("log_level", mode="before")
     @classmethod

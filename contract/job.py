@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, HttpUrl, WithJsonSchema
 
 from contract.clock import Timestamp
 from contract.record import Record
@@ -30,13 +30,14 @@ class OtherMethod(StrEnum):
 
 
 class JobOptions(Record):
-    """What an upload may choose. `target_lufs` in LUFS."""
+    """What an upload may choose. `target_lufs` in LUFS; `callback_url` is told when the job has ended."""
 
     model: str = "auto"
     normalization: Normalization = Normalization.LINKED
     target_lufs: Annotated[float, Field(ge=-70.0, le=0.0, allow_inf_nan=False)] = -14.0
     output_format: OutputFormat = OutputFormat.WAV
     other_method: OtherMethod = OtherMethod.MODEL
+    callback_url: Annotated[HttpUrl | None, WithJsonSchema({"type": "string", "format": "uri"})] = None
 
 
 class InputObject(Record):

@@ -27,7 +27,7 @@ def _row(settings: type[BaseSettings], name: str, reader: str) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if field.default_factory is not None or value is None:
+    if field.default_factory is not None or value in (None, ()):
         return "–"
     if isinstance(value, tuple):
         value = ",".join(value)

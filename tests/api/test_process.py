@@ -102,6 +102,7 @@ def test_options_stand_before_or_after_the_file(
         "target_lufs": -16.5,
         "output_format": "flac",
         "other_method": "minus",
+        "callback_url": None,
     }
 
 
@@ -165,7 +166,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         400,
         "invalid_option",
         "Unknown option: modle. The options are "
-        "model, normalization, target_lufs, output_format, other_method.",
+        "model, normalization, target_lufs, output_format, other_method, callback_url.",
     ),
     "a value out of range": (
         {"files": {"file": ("song.wav", SONG)}, "data": {"target_lufs": "3"}},
