@@ -1,5 +1,7 @@
 """Where everything lies in the store. The same keys in a bucket and in a folder, under one prefix."""
 
+from datetime import UTC, datetime, timedelta
+
 from contract.tracks import FOLDERS, Track
 
 
@@ -66,3 +68,49 @@ def webhook_key(job_id: str) -> str:
 def webhook_id(key: str) -> str:
     """The inverse of `webhook_key`."""
     return key.removeprefix(webhooks_prefix()).removesuffix(".json")
+
+
+UNSETTLED = "unsettled/"
+"""An empty object for each job, and each upload that may become one, at which the sweep must still look."""
+
+DELETED = "deleted/"
+"""An empty object for each job that was deleted lately: the sweep removes what a runner still writes."""
+
+INDEX = "index/"
+"""An empty object for each job, under its owner: GET /jobs lists them, and the sweep finds the old ones."""
+
+_END_OF_TIME = 9_999_999_999_999_999
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def unsettled_key(job_id: str) -> str:
+    """Written before anything else of a job, removed when its manifest is there and its launcher knows."""
+    return f"{UNSETTLED}{job_id}"
+
+
+def deleted_key(job_id: str) -> str:
+    """Written before the tombstone of a job, removed a day later."""
+    return f"{DELETED}{job_id}"
+
+
+def index_prefix(owner: str) -> str:
+    """All jobs of an owner, newest first."""
+    return f"{INDEX}{owner}/"
+
+
+def index_key(owner: str, created_at: datetime, job_id: str) -> str:
+    """A job among its owner's: the time is inverted, so that the newest is listed first."""
+    return f"{index_start(owner, created_at)}-{job_id}"
+
+
+def index_start(owner: str, created_at: datetime) -> str:
+    """From this key on lie the jobs that were created then or earlier."""
+    inverted = _END_OF_TIME - (created_at - _EPOCH) // _MICROSECOND
+    return f"{index_prefix(owner)}{inverted:016}"
+
+
+def indexed(key: str) -> tuple[str, str]:
+    """Owner and job id of an `index_key`."""
+    _, owner, name = key.split("/")
+    return owner, name.partition("-")[2]

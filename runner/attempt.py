@@ -1,7 +1,6 @@
 """One attempt at one job: read it, work, store the results, and leave with the code that says how it went."""
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from contract.stores import (
     StoreFull,
     open_store,
 )
+from contract.tombstone import living
 from contract.tracks import Track
 from runner import last_words
 from runner.cancelled import Cancelled
@@ -194,23 +194,14 @@ def read_job(store: Store, job_id: str) -> JobRecord:
         raise JobGone("there is no job.json")
     content, _ = found
     try:
-        job = JobRecord.model_validate_json(content)
-    except ValidationError as error:
-        if is_tombstone(content):
-            raise JobGone("the job was deleted") from None
+        job = living(content)
+    except ValueError as error:
         raise JobFailed(FailureCode.RUNNER_ERROR, "The job's record cannot be understood.") from error
+    if job is None:
+        raise JobGone("the job was deleted")
     if store.stat(manifest_key(job_id)) is not None:
         raise JobGone("the job has ended already")
     return job
-
-
-def is_tombstone(content: bytes) -> bool:
-    """Whether a `job.json` is what deleting a job leaves: a JSON object that names no input."""
-    try:
-        stored = json.loads(content)
-    except ValueError:
-        return False
-    return isinstance(stored, dict) and "input" not in stored
 
 
 def failure_of(error: BaseException) -> Failure:

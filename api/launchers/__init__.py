@@ -1,6 +1,6 @@
 """What a launcher promises: it starts runners and says how they fare."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -55,11 +55,20 @@ class Launcher(Protocol):
         Raises LauncherUnavailable, as do the others that follow.
         """
 
+    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
+        """The same of many jobs, much faster than one by one; what is not known is left out."""
+
     def finished(self) -> Iterable[str]:
         """Ids of the jobs that are finished and not forgotten."""
 
     def forget(self, job_id: str) -> None:
         """Drops what is kept of a finished job. Of an unknown job: nothing happens."""
+
+    def delete(self, job_id: str) -> None:
+        """Drops a job whatever its state, and knows nothing of it any more. Of an unknown job: nothing.
+
+        A runner that works on it gets SIGTERM, and SIGKILL if it has not ended half a minute later.
+        """
 
     def close(self) -> None:
         """Stops watching. Runners go on."""

@@ -107,10 +107,13 @@ class FileStore:
             partial.replace(path)
             partial.unlink(missing_ok=True)  # still there when both were names of the same bytes
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._root
-        keys = (file.relative_to(self._root).as_posix() for file in folder.rglob("*") if file.is_file())
-        for key in sorted(key for key in keys if key.startswith(prefix) and key.split("/")[0] != _TEMPORARY):
+        cut = len(self._root.as_posix()) + 1
+        files = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names)
+        keys = (file[cut:] for file in files)
+        wanted = (key for key in keys if key.startswith(prefix) and key >= start)
+        for key in sorted(key for key in wanted if key.split("/")[0] != _TEMPORARY):
             info = self.stat(key)
             if info is not None:
                 yield info

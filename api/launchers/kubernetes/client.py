@@ -79,37 +79,33 @@ class ClusterClient:
 
         return _ask(send, seconds)
 
-    def pods_of(self, name: str) -> list[dict[str, Any]]:
-        """The pods of a Job that are still there. Raises LauncherUnavailable."""
-        selector = f"batch.kubernetes.io/job-name={name}"
-        answer = _ask(
-            lambda timeout: _json(
-                self._core.list_namespaced_pod(
-                    self.namespace, label_selector=selector, _request_timeout=timeout, _preload_content=False
-                )
-            )
-        )
+    def pods(self, label_selector: str) -> list[dict[str, Any]]:
+        """The pods with these labels that are still there. Raises LauncherUnavailable."""
+        answer = self._list(self._core.list_namespaced_pod, label_selector=label_selector)
         pods: list[dict[str, Any]] = answer["items"]
         return pods
 
-    def refusals_of(self, name: str) -> list[str]:
-        """Why pods of a Job could not be made, newest last. Raises LauncherUnavailable."""
-        selector = f"involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate"
-        answer = _ask(
-            lambda timeout: _json(
-                self._core.list_namespaced_event(
-                    self.namespace, field_selector=selector, _request_timeout=timeout, _preload_content=False
-                )
-            )
-        )
-        events = sorted(answer["items"], key=lambda event: event.get("lastTimestamp") or "")
-        return [event.get("message") or "" for event in events]
+    def refusals(self, name: str | None = None) -> dict[str, list[str]]:
+        """By Job, of one or of all: why its pods could not be made, newest last.
+
+        Raises LauncherUnavailable.
+        """
+        selector = "involvedObject.kind=Job,reason=FailedCreate"
+        if name is not None:
+            selector += f",involvedObject.name={name}"
+        answer = self._list(self._core.list_namespaced_event, field_selector=selector)
+        told: dict[str, list[str]] = {}
+        for event in sorted(answer["items"], key=lambda event: event.get("lastTimestamp") or ""):
+            told.setdefault(event["involvedObject"]["name"], []).append(event.get("message") or "")
+        return told
 
     def jobs(self, label_selector: str) -> Iterator[dict[str, Any]]:
         """All Jobs with these labels, page by page. Raises LauncherUnavailable."""
         more: str | None = None
         while more != "":
-            page = self._page(label_selector, more)
+            page = self._list(
+                self._batch.list_namespaced_job, label_selector=label_selector, limit=_PAGE, _continue=more
+            )
             yield from page["items"]
             more = (page.get("metadata") or {}).get("continue") or ""
 
@@ -132,21 +128,35 @@ class ClusterClient:
 
         _ask(send)
 
+    def delete_job(self, name: str) -> None:
+        """Deletes a Job, and in the background its pods. Of an unknown Job: nothing.
+
+        Raises LauncherUnavailable.
+        """
+
+        def send(timeout: tuple[float, float]) -> None:
+            try:
+                self._batch.delete_namespaced_job(
+                    name,
+                    self.namespace,
+                    propagation_policy="Background",
+                    _request_timeout=timeout,
+                    _preload_content=False,
+                )
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+
+        _ask(send)
+
     def close(self) -> None:
         """Closes the connections."""
         self._api.close()  # type: ignore[no-untyped-call]
 
-    def _page(self, label_selector: str, more: str | None) -> dict[str, Any]:
+    def _list(self, list_namespaced: Callable[..., Any], **selection: Any) -> dict[str, Any]:
         return _ask(
             lambda timeout: _json(
-                self._batch.list_namespaced_job(
-                    self.namespace,
-                    label_selector=label_selector,
-                    limit=_PAGE,
-                    _continue=more,
-                    _request_timeout=timeout,
-                    _preload_content=False,
-                )
+                list_namespaced(self.namespace, **selection, _request_timeout=timeout, _preload_content=False)
             )
         )
 

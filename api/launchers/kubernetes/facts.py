@@ -36,6 +36,11 @@ class JobFacts:
     suspended: str | None = None
     failing: bool = False
 
+    @property
+    def ended_well(self) -> bool:
+        """Then its pods have nothing to tell."""
+        return self.end is not None and self.end.complete
+
     @classmethod
     def of(cls, job: Json) -> Self:
         """From the JSON of a Job."""

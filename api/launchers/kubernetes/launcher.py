@@ -1,6 +1,6 @@
 """The Kubernetes launcher: one Job for each song. It keeps nothing: any number of APIs may run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -17,6 +17,10 @@ log = structlog.get_logger(__name__)
 
 RECORDED_LABEL = "stemjob.dev/recorded"
 """On a Job whose manifest is written: nobody need look at it again until Kubernetes removes it."""
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+_AT_ONCE = 100
+"""Jobs of one request: their ids stand in its address, of which servers take 8 KiB."""
 
 
 class KubernetesLauncher:
@@ -39,12 +43,16 @@ class KubernetesLauncher:
         if found is None:
             return None
         job = JobFacts.of(found)
-        well = job.end is not None and job.end.complete
-        pods = [] if well else [PodFacts.of(pod) for pod in self._cluster.pods_of(name)]
-        refusals = self._cluster.refusals_of(name) if needs_events(job, pods) else []
-        if (diagnosis := diagnosis_to_keep(job, pods, refusals)) is not None:
-            self._keep(name, diagnosis.to_json().decode())
-        return diagnose(job, pods, refusals)
+        pods = [] if job.ended_well else self._cluster.pods(f"{JOB_NAME_LABEL}={name}")
+        facts = [PodFacts.of(pod) for pod in pods]
+        told = self._cluster.refusals(name) if needs_events(job, facts) else {}
+        return self._judge(name, job, facts, told.get(name, ()))
+
+    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
+        seen: dict[str, Observation] = {}
+        for first in range(0, len(job_ids), _AT_ONCE):
+            seen |= self._observe_some(job_ids[first : first + _AT_ONCE])
+        return seen
 
     def finished(self) -> Iterable[str]:
         for job in self._cluster.jobs(f"{MANAGED_BY},!{RECORDED_LABEL}"):
@@ -55,14 +63,44 @@ class KubernetesLauncher:
         """Marks the Job as recorded. It stays for people to look at until its time is up."""
         self._cluster.mark(job_name(job_id), {"labels": {RECORDED_LABEL: "true"}})
 
+    def delete(self, job_id: str) -> None:
+        self._cluster.delete_job(job_name(job_id))
+
     def close(self) -> None:
         self._cluster.close()
+
+    def _observe_some(self, job_ids: Sequence[str]) -> dict[str, Observation]:
+        """With three requests, however many they are."""
+        found = self._cluster.jobs(_selector(job_ids))
+        jobs = {job["metadata"]["labels"][JOB_ID_LABEL]: JobFacts.of(job) for job in found}
+        open_ids = [job_id for job_id, job in jobs.items() if not job.ended_well]
+        pods: dict[str, list[PodFacts]] = {job_id: [] for job_id in jobs}
+        for pod in self._cluster.pods(_selector(open_ids)) if open_ids else ():
+            pods[pod["metadata"]["labels"][JOB_ID_LABEL]].append(PodFacts.of(pod))
+        ask = any(needs_events(job, pods[job_id]) for job_id, job in jobs.items())
+        told = self._cluster.refusals() if ask else {}
+        names = {job_id: job_name(job_id) for job_id in jobs}
+        return {
+            job_id: self._judge(names[job_id], job, pods[job_id], told.get(names[job_id], ()))
+            for job_id, job in jobs.items()
+        }
+
+    def _judge(
+        self, name: str, job: JobFacts, pods: Sequence[PodFacts], refusals: Sequence[str]
+    ) -> Observation:
+        if (diagnosis := diagnosis_to_keep(job, pods, refusals)) is not None:
+            self._keep(name, diagnosis.to_json().decode())
+        return diagnose(job, pods, refusals)
 
     def _keep(self, name: str, diagnosis: str) -> None:
         try:
             self._cluster.mark(name, {"annotations": {DIAGNOSIS: diagnosis}})
         except LauncherUnavailable:
             log.warning("diagnosis_not_kept", job=name)  # an answer does not fail for it; the next look tries
+
+
+def _selector(job_ids: Sequence[str]) -> str:
+    return f"{JOB_ID_LABEL} in ({','.join(job_ids)})"
 
 
 def open_kubernetes_launcher(namespace: str | None, template: str | None) -> KubernetesLauncher:

@@ -7,6 +7,8 @@ process id, tells whether it lives.
 import fcntl
 import os
 import shutil
+import signal
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,10 @@ from contract.record import Record
 log = structlog.get_logger(__name__)
 
 Stored = TypeVar("Stored", bound=Record)
+
+
+TERM_SECONDS = 30.0
+"""So long a runner of a deleted job may take to end, as in a cluster (terminationGracePeriodSeconds)."""
 
 
 class State(StrEnum):
@@ -70,7 +76,7 @@ class JobFolder:
 
     def order(self) -> Order | None:
         """The order; None when the folder is not a job, or one that this version does not understand."""
-        return self._read("order.json", Order)
+        return None if self.is_deleted() else self._read("order.json", Order)
 
     def state(self) -> State:
         """Where the job stands now."""
@@ -100,6 +106,24 @@ class JobFolder:
     def mark_started(self, pid: int) -> None:
         """Notes that a runner has been started, and its process id for people who look."""
         (self.path / "started").write_text(f"{pid}\n")
+
+    def mark_deleted(self) -> None:
+        """The folder is no job any more; it goes when its runner, which is to end, has ended."""
+        (self.path / "deleted").touch()
+
+    def is_deleted(self) -> bool:
+        """Whether only the end of a runner is waited for."""
+        return (self.path / "deleted").exists()
+
+    def end_runner(self) -> None:
+        """SIGTERM to a living runner, which heeds the first one; SIGKILL when it takes too long."""
+        try:
+            pid = int((self.path / "started").read_text())
+            late = time.time() - (self.path / "deleted").stat().st_mtime > TERM_SECONDS
+            if self._locked():  # so the process id is still its own
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            pass  # it is just being started, or has just ended: the next look tells
 
     def remove_work(self) -> None:
         """Deletes the runner's temporary files."""

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,9 @@ from contract.manifest import Waiting
 log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_SECONDS = 1.0
+
+
+Orders = list[tuple[JobFolder, Order]]
 
 
 class LauncherInUse(RuntimeError):  # noqa: N818
@@ -59,24 +63,25 @@ class LocalLauncher:
         self._wake.set()
 
     def observe(self, job_id: str) -> Observation | None:
-        folder = self._folder(job_id)
-        state = folder.state()
-        order = folder.order()  # after the state: `forget` takes it away first
-        if order is None:
-            return None
-        if state is State.QUEUED:
-            return Observation(finished=False, waiting=self._waiting(order))
-        progress = folder.progress()
-        given_up = progress is not None and progress.failure is not None  # nothing is tried twice here
-        if state is State.ENDED or given_up:
-            return Observation(finished=True, progress=progress, ended_at=folder.ended_at())
-        return Observation(finished=False, progress=progress)
+        return self._observe(job_id, self._orders)
+
+    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
+        orders = lru_cache(maxsize=1)(self._orders)  # read once at most
+        found = {job_id: self._observe(job_id, orders) for job_id in job_ids}
+        return {job_id: seen for job_id, seen in found.items() if seen is not None}
 
     def finished(self) -> Iterable[str]:
         return [folder.job_id for folder, _ in self._orders() if folder.state() is State.ENDED]
 
     def forget(self, job_id: str) -> None:
         self._folder(job_id).remove()
+
+    def delete(self, job_id: str) -> None:
+        folder = self._folder(job_id)
+        if folder.order() is not None:
+            folder.mark_deleted()
+            folder.end_runner()
+            self._wake.set()
 
     def close(self) -> None:
         self._closed.set()
@@ -99,25 +104,25 @@ class LocalLauncher:
     def _folder(self, job_id: str) -> JobFolder:
         return JobFolder(self._jobs / job_id)
 
-    def _orders(self) -> list[tuple[JobFolder, Order]]:
+    def _observe(self, job_id: str, orders: Callable[[], Orders]) -> Observation | None:
+        folder = self._folder(job_id)
+        state = folder.state()
+        order = folder.order()  # after the state: `forget` takes it away first
+        if order is None:
+            return None
+        if state is State.QUEUED:
+            return Observation(finished=False, waiting=_waiting(order, orders()))
+        progress = folder.progress()
+        given_up = progress is not None and progress.failure is not None  # nothing is tried twice here
+        if state is State.ENDED or given_up:
+            return Observation(finished=True, progress=progress, ended_at=folder.ended_at())
+        return Observation(finished=False, progress=progress)
+
+    def _orders(self) -> Orders:
         """Every job's folder, in the order in which they were queued."""
         found = [(folder, folder.order()) for folder in map(JobFolder, self._jobs.iterdir())]
         jobs = [(folder, order) for folder, order in found if order is not None]
         return sorted(jobs, key=lambda job: (job[1].queued_at, job[0].job_id))
-
-    def _waiting(self, order: Order) -> Waiting:
-        before = sum(
-            other.queued_at < order.queued_at and folder.state() is not State.ENDED
-            for folder, other in self._orders()
-        )
-        match before:
-            case 0:
-                message = "This song is next."
-            case 1:
-                message = "1 song is before this one."
-            case _:
-                message = f"{before} songs are before this one."
-        return Waiting(code="queued", message=message)
 
     def _watch(self) -> None:
         while not self._closed.is_set():
@@ -129,14 +134,26 @@ class LocalLauncher:
             self._wake.wait(_LOOK_EVERY_SECONDS)
 
     def _start_what_is_due(self) -> None:
+        dying = self._clear_deleted()
         states = [(folder, order, folder.state()) for folder, order in self._orders()]
         for folder, _, state in states:
             if state is State.ENDED:
                 folder.remove_work()
-        free = self._concurrency - sum(state is State.RUNNING for _, _, state in states)
+        free = self._concurrency - dying - sum(state is State.RUNNING for _, _, state in states)
         queued = [(folder, order) for folder, order, state in states if state is State.QUEUED]
         for folder, order in queued[: max(0, free)]:
             self._start(folder, order.spec)
+
+    def _clear_deleted(self) -> int:
+        """Ends the runners of deleted jobs, and removes what is left of those. How many still run."""
+        deleted = [folder for folder in map(JobFolder, self._jobs.iterdir()) if folder.is_deleted()]
+        alive = [folder for folder in deleted if folder.state() is State.RUNNING]
+        for folder in alive:
+            folder.end_runner()
+        for folder in deleted:
+            if folder not in alive:
+                folder.remove()
+        return len(alive)
 
     def _start(self, folder: JobFolder, spec: JobSpec) -> None:
         environment = {**os.environ, **spec.to_env(), "STEMJOB_WORK_DIR": str(folder.work)}
@@ -162,9 +179,23 @@ class LocalLauncher:
 
     def _wait_for(self, process: subprocess.Popen[bytes], folder: JobFolder) -> None:
         exit_code = process.wait()
-        if exit_code == 0:
+        if exit_code == 0 or folder.is_deleted():
             log.info("runner_ended", job_id=folder.job_id, exit_code=exit_code)
         else:  # the sweep will delete the runner's log
             output = folder.last_words()
             log.warning("runner_failed", job_id=folder.job_id, exit_code=exit_code, output=output)
         self._wake.set()
+
+
+def _waiting(order: Order, orders: Orders) -> Waiting:
+    before = sum(
+        other.queued_at < order.queued_at and folder.state() is not State.ENDED for folder, other in orders
+    )
+    match before:
+        case 0:
+            message = "This song is next."
+        case 1:
+            message = "1 song is before this one."
+        case _:
+            message = f"{before} songs are before this one."
+    return Waiting(code="queued", message=message)

@@ -118,9 +118,9 @@ class GcsStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
         with translated(self._bucket.name):
-            for blob in self._listed(prefix):
+            for blob in self._listed(prefix, start=start):
                 yield info_of(blob.name.removeprefix(self._prefix), blob)
 
     def delete(self, key: str) -> None:
@@ -193,10 +193,11 @@ class GcsStore:
             raise ObjectNotFound(blob.name) from None
         return content
 
-    def _listed(self, prefix: str, max_results: int | None = None) -> Iterator[storage.Blob]:
+    def _listed(self, prefix: str, max_results: int | None = None, start: str = "") -> Iterator[storage.Blob]:
         blobs: Iterator[storage.Blob] = self._connection.client.list_blobs(
             self._bucket,
             prefix=self._prefix + prefix,
+            start_offset=self._prefix + start if start else None,
             max_results=max_results,
             page_size=_PAGE,
             fields="items(name,size,generation,updated),nextPageToken",

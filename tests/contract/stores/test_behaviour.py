@@ -308,6 +308,16 @@ def test_listing_goes_by_prefix_in_the_order_of_keys(store: Store) -> None:
     ]
 
 
+def test_listing_can_begin_at_any_key(store: Store) -> None:
+    for key in ["jobs/1/a", "jobs/1/c", "jobs/2/b", "other"]:
+        store.put(key, b"", content_type=TEXT)
+
+    assert [info.key for info in store.list("jobs/", "jobs/1/c")] == ["jobs/1/c", "jobs/2/b"]
+    assert [info.key for info in store.list("jobs/", "jobs/1/b")] == ["jobs/1/c", "jobs/2/b"]
+    assert [info.key for info in store.list("jobs/", "jobs/3")] == []
+    assert [info.key for info in store.list("jobs/1/", "a")] == ["jobs/1/a", "jobs/1/c"]
+
+
 def test_deleting_by_prefix_leaves_the_rest(store: Store) -> None:
     for key in ["jobs/1/a", "jobs/1/sub/c", "jobs/10/d"]:
         store.put(key, b"", content_type=TEXT)
