@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import structlog
-from pydantic import HttpUrl, SecretStr, ValidationError
+from pydantic import HttpUrl, SecretStr
 
 from api.answers import view
 from api.callbacks import host_of
@@ -22,11 +22,11 @@ from api.signing import signed_headers
 from api.version import VERSION
 from contract import clock
 from contract.clock import Timestamp
-from contract.job import JobRecord
 from contract.layout import job_key, manifest_key, webhook_id, webhook_key, webhooks_prefix
 from contract.manifest import Manifest
 from contract.record import Record
 from contract.stores import CREATE_ONLY, ObjectInfo, PreconditionFailed, Store
+from contract.tombstone import living
 
 log = structlog.get_logger(__name__)
 
@@ -145,10 +145,8 @@ def _send(url: HttpUrl, settings: ApiSettings, manifest: Manifest, attempt: int)
 def _callback(store: Store, job_id: str) -> HttpUrl | None:
     """Whom to tell of the job; None when there is no such job, or not any more."""
     found = store.get(job_key(job_id))
-    try:
-        return JobRecord.model_validate_json(found[0]).options.callback_url if found else None
-    except ValidationError:  # a tombstone
-        return None
+    record = living(found[0]) if found else None
+    return record.options.callback_url if record else None
 
 
 def _give_up(store: Store, job_id: str, url: HttpUrl) -> None:

@@ -27,6 +27,7 @@ from contract.layout import job_key, manifest_key, webhook_key
 from contract.manifest import JobAnswer, Manifest
 from contract.stages import StageName, Status, fail, pending_stages
 from contract.stores import Store, open_store
+from contract.tombstone import Tombstone
 from tests.api.conftest import add_finished_job, add_job, job_record
 from tests.api.receiver import Message, Receiver, receiving, status
 from tests.testbed.pki import Authority
@@ -190,13 +191,13 @@ def test_a_redirect_is_not_followed(store: Store, receiver: Receiver) -> None:
 
 
 def say_nothing(out: BinaryIO) -> None:
-    time.sleep(3)
+    threading.Event().wait()
 
 
 def trickle(out: BinaryIO) -> None:
-    """Bytes of a header that never ends, each soon enough after the last."""
-    for byte in b"HTTP/1.1 " + b"2" * 60:
-        out.write(bytes([byte]))
+    """Bytes of a line that never ends, each soon enough after the last."""
+    while True:
+        out.write(b"x")
         out.flush()
         time.sleep(0.05)
 
@@ -347,7 +348,9 @@ def test_a_webhook_without_a_job_is_removed_after_an_hour(store: Store) -> None:
 
 def test_nobody_is_told_of_a_deleted_job(store: Store, receiver: Receiver) -> None:
     job_id = expect(store, receiver.url)
-    store.put(job_key(job_id), b'{"deleted_at": "2026-01-01T00:00:00Z"}', content_type="application/json")
+    now = clock.now()
+    stone = Tombstone(job_id=job_id, owner="anonymous", created_at=now, deleted_at=now)
+    store.put(job_key(job_id), stone.to_json(), content_type="application/json")
 
     sweep(store)
 
