@@ -38,7 +38,15 @@ def helm() -> Path:
 
 def render(program: Path) -> dict[str, str]:
     """The text of every manifest that comes from the chart, by file name: one for each template."""
-    command = [program, "template", "stemjob", CHART, "--namespace", "stemjob", "--skip-tests"]
+    command: list[str | Path] = [
+        program,
+        "template",
+        "stemjob",
+        CHART,
+        "--namespace",
+        "stemjob",
+        "--skip-tests",
+    ]
     done = subprocess.run(
         [*command, "--values", FOLDER / "values.yaml"], capture_output=True, text=True, check=True
     )

@@ -74,6 +74,16 @@ capabilities: {drop: [ALL]}
 http://{{ include "stemjob.fullname" . }}-bucket.{{ .Release.Namespace }}.svc:4443
 {{- end -}}
 
+{{/* Two lists of variables as one, in which each name stands once, as the second says: (list $first $second). */}}
+{{- define "stemjob.variables" -}}
+{{- $second := index . 1 -}}
+{{- $names := list -}}
+{{- range $second -}}{{- $names = append $names .name -}}{{- end -}}
+{{- $kept := list -}}
+{{- range index . 0 -}}{{- if not (has .name $names) -}}{{- $kept = append $kept . -}}{{- end -}}{{- end -}}
+{{- concat $kept $second | toYaml -}}
+{{- end -}}
+
 {{/* What API, sweep and runners are told alike. */}}
 {{- define "stemjob.sharedEnv" -}}
 - {name: STEMJOB_MODELS, value: {{ join "," .Values.settings.models | quote }}}
@@ -87,8 +97,8 @@ http://{{ include "stemjob.fullname" . }}-bucket.{{ .Release.Namespace }}.svc:44
 {{- end }}
 {{- end -}}
 
-{{/* What API and sweep are told. */}}
-{{- define "stemjob.apiEnv" -}}
+{{/* What API and sweep are told; the chart's part of it. */}}
+{{- define "stemjob.apiSettings" -}}
 - {name: HOME, value: /tmp}
 - {name: HOST, value: "0.0.0.0"}
 - {name: PORT, value: "8000"}
@@ -113,9 +123,10 @@ http://{{ include "stemjob.fullname" . }}-bucket.{{ .Release.Namespace }}.svc:44
 {{- end }}
 {{- end }}
 {{ include "stemjob.sharedEnv" . }}
-{{- with .Values.api.env }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{- define "stemjob.apiEnv" -}}
+{{- include "stemjob.variables" (list (include "stemjob.apiSettings" . | fromYamlArray) .Values.api.env) -}}
 {{- end -}}
 
 {{- define "stemjob.apiMounts" -}}

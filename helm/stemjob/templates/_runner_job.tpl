@@ -47,14 +47,8 @@ what a value says replaces what the file says, lists of volumes, mounts and vari
 {{- $_ := set $pod "volumes" (concat $volumes $runner.volumes) -}}
 {{- $_ := set $container "volumeMounts" (concat $mounts $runner.volumeMounts) -}}
 
-{{- $variables := list -}}
-{{- $later := concat (include "stemjob.sharedEnv" . | fromYamlArray) $runner.env -}}
-{{- $replaced := list -}}
-{{- range $later -}}{{- $replaced = append $replaced .name -}}{{- end -}}
-{{- range $container.env -}}
-{{- if not (has .name $replaced) -}}{{- $variables = append $variables . -}}{{- end -}}
-{{- end -}}
-{{- $_ := set $container "env" (concat $variables $later) -}}
+{{- $told := include "stemjob.variables" (list $container.env (include "stemjob.sharedEnv" . | fromYamlArray)) -}}
+{{- $_ := set $container "env" (include "stemjob.variables" (list ($told | fromYamlArray) $runner.env) | fromYamlArray) -}}
 {{- with $runner.envFrom -}}{{- $_ := set $container "envFrom" . -}}{{- end -}}
 
 {{- mergeOverwrite $job (deepCopy $runner.template) | toYaml -}}
