@@ -17,6 +17,7 @@ _ON_THE_NODE = pytest.mark.xdist_group(_NODE)
 _SERVERS = {"cluster", _NODE, "gcs_server", "helm"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a program that the testbed builds, so that the rest can run while it builds.
 
@@ -30,5 +31,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _NODE in fixtures:
             item.add_marker(_ON_THE_NODE)
         elif not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") != _ON_THE_NODE.mark)
