@@ -1,5 +1,6 @@
 # make demo   separates a song, from nothing                make run    serves on http://localhost:8000
 # make test   lint, types, imports, tests                   make benchmark   what is measured, not tested
+# make kind-up, kind-demo, kind-down   the same song through a Kubernetes cluster on this machine (Docker, kind, Helm)
 #
 # All of them use one environment in .venv, made once from constraints.txt.
 #   PYTHON=python3.12   another interpreter, 3.11 or newer
@@ -10,7 +11,7 @@ TORCH ?=
 READY := .venv/.ready
 IN_VENV := .venv/bin/python
 
-.PHONY: demo test testbed run benchmark lint manifests constraints clean
+.PHONY: demo test testbed run benchmark lint kind-up kind-demo kind-down manifests constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -36,6 +37,15 @@ benchmark: $(READY)
 
 $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
+
+kind-up:
+	@sh scripts/kind.sh up
+
+kind-demo: $(READY)
+	@$(IN_VENV) -m scripts.demo "$(SONG)" http://localhost:8080
+
+kind-down:
+	@sh scripts/kind.sh down
 
 manifests: $(READY)
 	@$(IN_VENV) -m scripts.render_manifests

@@ -1,4 +1,7 @@
-"""`make demo`: starts the API, uploads a song, watches its stages, downloads its tracks, prints a table."""
+"""`make demo`: starts the API, uploads a song, watches its stages, downloads its tracks, prints a table.
+
+`make kind-demo` does the same with an API that runs already: its address is the second argument.
+"""
 
 import os
 import signal
@@ -27,17 +30,21 @@ class DemoFailed(Exception):  # noqa: N818
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the demo with the song that is named, or with one that the project synthesizes."""
+    """Runs the demo with the song that is named, or with one that the project synthesizes.
+
+    Arguments: the song's path or nothing, and the address of an API or nothing.
+    """
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also where a shell lets us ignore Ctrl-C
         signal.signal(stop, signal.default_int_handler)
-    named = Path(arguments[0]) if arguments and arguments[0] else None
+    song_name, url, *_ = *arguments, "", ""
+    named = Path(song_name) if song_name else None
     if named is not None and not named.is_file():
         print(f"There is no song at {named}.", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="stemjob-demo-") as folder:
         try:
             song = named or _synthesized(Path(folder))
-            with _server(Path(folder)) as client:
+            with _client(url) if url else _server(Path(folder)) as client:
                 job = _separate(client, song)
                 files = _download(client, job)
         except DemoFailed as error:
@@ -79,12 +86,23 @@ def _server(folder: Path) -> Iterator[httpx.Client]:
             [sys.executable, "-m", "api"], env=environment, stdout=output, stderr=output
         )
     try:
-        with httpx.Client(base_url=_url(process, log), timeout=60, trust_env=False) as client:
+        with _client(_url(process, log)) as client:
             yield client
     finally:
         process.terminate()
         process.wait()
         _stop_runners(folder / "state" / "jobs")
+
+
+@contextmanager
+def _client(url: str) -> Iterator[httpx.Client]:
+    """A client of an API that runs."""
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        try:
+            client.get("/health")
+        except httpx.TransportError as error:
+            raise DemoFailed(f"No stemjob answers at {url}: {error}.") from error
+        yield client
 
 
 def _stop_runners(jobs: Path) -> None:

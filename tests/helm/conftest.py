@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.conftest import serve as serve
 from tests.helm.chart import EXAMPLES, Helm
 from tests.testbed.requirements import require
 
