@@ -9,7 +9,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from api.app import create_app
-from api.settings import ApiSettings
+from api.settings import ApiSettings, problem_of
 from api.wiring import open_backend
 from contract.logs import configure_logs
 from contract.stores import StoreError
@@ -24,9 +24,7 @@ def main() -> int:
         configure_logs(settings.log_level)
         backend = open_backend(settings)
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = "STEMJOB_" + "_".join(str(part) for part in problem["loc"]).upper()
-        return _refuse(f"{name} is not right: {problem['msg']}.")
+        return _refuse(problem_of(error))
     except (ValueError, RuntimeError, StoreError, OSError) as error:
         return _refuse(str(error))
     shown = f"[{host}]" if ":" in host else host

@@ -5,8 +5,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from contract.manifest import JobAnswer, Manifest, ModelRecord, TrackRecord
-from contract.stages import PROCESSOR_TYPES, StageName
+from contract.clock import Timestamp
+from contract.failures import FailureCode
+from contract.manifest import JobAnswer, Manifest, ModelRecord, TrackRecord, Waiting
+from contract.stages import PROCESSOR_TYPES, StageName, Standing, Status, standing
 from contract.tracks import Track
 
 
@@ -42,10 +44,53 @@ class JobView(JobAnswer):
 
 def view(answer: JobAnswer, manifest: Manifest | None = None) -> JobView:
     """The answer with its links, and with the result when the manifest of a completed job is there."""
-    job_id = answer.job_id
-    links = Links(self=f"/job/{job_id}", outputs=f"/job/{job_id}/outputs", all=f"/download/{job_id}/all")
     fields = {name: getattr(answer, name) for name in JobAnswer.model_fields}
-    return JobView(**fields, links=links, result=_result(manifest) if manifest else None)
+    return JobView(**fields, links=_links(answer.job_id), result=_result(manifest) if manifest else None)
+
+
+class JobSummary(BaseModel):
+    """A job in a list: what matters of its status, and where to find the rest."""
+
+    job_id: str
+    file_name: str
+    created_at: Timestamp
+    status: Status
+    stage: Standing = Field(description="The first unfinished stage, or what comes before or after all four.")
+    progress: float
+    code: FailureCode | None
+    error: str | None
+    waiting: Waiting | None
+    links: Links
+
+
+class JobsPage(BaseModel):
+    """Jobs, newest first. `next` is the cursor of the following page, null on the last one.
+
+    A page with filters may hold fewer jobs than asked for, even none, and still have a next one.
+    """
+
+    jobs: tuple[JobSummary, ...]
+    next: str | None
+
+
+def summary(answer: JobAnswer, file_name: str) -> JobSummary:
+    """A job's line in a list."""
+    return JobSummary(
+        job_id=answer.job_id,
+        file_name=file_name,
+        created_at=answer.created_at,
+        status=answer.status,
+        stage=standing(answer.stages),
+        progress=answer.progress,
+        code=answer.code,
+        error=answer.error,
+        waiting=answer.waiting,
+        links=_links(answer.job_id),
+    )
+
+
+def _links(job_id: str) -> Links:
+    return Links(self=f"/job/{job_id}", outputs=f"/job/{job_id}/outputs", all=f"/download/{job_id}/all")
 
 
 def _result(manifest: Manifest) -> Result | None:

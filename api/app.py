@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
+from api.cors import Cors
 from api.errors import add_error_handlers
 from api.middleware import LastResort, RequestMiddleware
 from api.openapi import describe
 from api.readiness import Readiness
-from api.routes import downloads, jobs, system, uploads
+from api.routes import buffered, downloads, jobs, system, uploads
 from api.transfers import Transfers
 from api.version import VERSION
 from api.wiring import Backend
@@ -38,15 +38,12 @@ def create_app(backend: Backend) -> FastAPI:
     add_error_handlers(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.include_router(system.router)
+    if settings.body_limit_mb is not None:
+        app.include_router(buffered.router)  # first: it stands for what others have at its addresses
+    app.include_router(uploads.router)
     app.include_router(jobs.router)
     app.include_router(downloads.router)
     app.add_middleware(LastResort)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD", "POST"],
-        allow_headers=["*"],
-        expose_headers=["X-Request-ID", "X-API-Version", "Content-Disposition", "Content-Range", "ETag"],
-    )
+    app.add_middleware(Cors, origins=settings.origins)
     app.add_middleware(RequestMiddleware)
     return app

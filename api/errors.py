@@ -29,6 +29,9 @@ class RefusalCode(StrEnum):
     INVALID_OPTION = "invalid_option"
     INVALID_REQUEST = "invalid_request"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    UPLOAD_NOT_FOUND = "upload_not_found"
+    UPLOAD_INCOMPLETE = "upload_incomplete"
+    UPLOAD_USED = "upload_used"
     NOT_READY = "not_ready"
     JOB_NOT_FOUND = "job_not_found"
     TRACK_NOT_FOUND = "track_not_found"
@@ -41,6 +44,8 @@ class RefusalCode(StrEnum):
     CLUSTER_UNAVAILABLE = "cluster_unavailable"
     BUSY = "busy"
     INTERNAL_ERROR = "internal_error"
+    UPLOADS_UNAVAILABLE = "uploads_unavailable"
+    EVENTS_UNAVAILABLE = "events_unavailable"
 
 
 HTTP_STATUS: dict[RefusalCode, int] = {
@@ -53,6 +58,9 @@ HTTP_STATUS: dict[RefusalCode, int] = {
     RefusalCode.INVALID_OPTION: 400,
     RefusalCode.INVALID_REQUEST: 400,
     RefusalCode.IDEMPOTENCY_KEY_REUSED: 422,
+    RefusalCode.UPLOAD_NOT_FOUND: 404,
+    RefusalCode.UPLOAD_INCOMPLETE: 409,
+    RefusalCode.UPLOAD_USED: 409,
     RefusalCode.NOT_READY: 409,
     RefusalCode.JOB_NOT_FOUND: 404,
     RefusalCode.TRACK_NOT_FOUND: 404,
@@ -65,6 +73,8 @@ HTTP_STATUS: dict[RefusalCode, int] = {
     RefusalCode.CLUSTER_UNAVAILABLE: 503,
     RefusalCode.BUSY: 503,
     RefusalCode.INTERNAL_ERROR: 500,
+    RefusalCode.UPLOADS_UNAVAILABLE: 501,
+    RefusalCode.EVENTS_UNAVAILABLE: 501,
 }
 
 

@@ -4,11 +4,12 @@ import hashlib
 from datetime import timedelta
 
 from api.errors import Refusal, RefusalCode
-from api.intake import Upload
+from api.song import Upload
 from contract import clock
 from contract.layout import idempotency_key, job_key
 from contract.record import Record
 from contract.stores import CREATE_ONLY, PreconditionFailed, Store
+from contract.tombstone import is_tombstone
 
 _CREATION_TAKES_AT_MOST = timedelta(minutes=1)
 MAX_KEY_LENGTH = 255
@@ -32,7 +33,7 @@ def claim(store: Store, owner: str, key: str, upload: Upload) -> str:
         raise Refusal(
             RefusalCode.INVALID_REQUEST, f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} characters."
         )
-    place = idempotency_key(owner, hashlib.sha256(key.encode()).hexdigest())
+    place = _place(owner, key)
     own = Claim(job_id=upload.job_id, fingerprint=_fingerprint(upload))
     generation = CREATE_ONLY
     if (found := store.get(place)) is not None:
@@ -41,16 +42,28 @@ def claim(store: Store, owner: str, key: str, upload: Upload) -> str:
             raise Refusal(
                 RefusalCode.IDEMPOTENCY_KEY_REUSED, "This Idempotency-Key was used for another upload."
             )
-        if store.stat(job_key(earlier.job_id)) is not None:
+        job = store.get(job_key(earlier.job_id))
+        if job is not None and not is_tombstone(job[0]):
             return earlier.job_id
-        if clock.now() - info.updated < _CREATION_TAKES_AT_MOST:
+        if job is None and clock.now() - info.updated < _CREATION_TAKES_AT_MOST:
             raise _under_way()
-        generation = info.generation  # whoever made the claim died before the job: take it over
+        generation = (
+            info.generation
+        )  # its job was deleted, or whoever made the claim died before: take it over
     try:
         store.put(place, own.to_json(), content_type="application/json", if_generation=generation)
     except PreconditionFailed:
         raise _under_way() from None
     return own.job_id
+
+
+def release(store: Store, owner: str, key: str) -> None:
+    """Forgets a key whose job was not made after all. Raises StoreError."""
+    store.delete(_place(owner, key))
+
+
+def _place(owner: str, key: str) -> str:
+    return idempotency_key(owner, hashlib.sha256(key.encode()).hexdigest())
 
 
 def _under_way() -> Refusal:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.signing import check_secrets
@@ -26,6 +26,16 @@ class ApiSettings(BaseSettings):
     namespace: str | None = Field(
         default=None,
         description="Namespace of the Jobs; by default the kubeconfig's, or the one the API runs in.",
+    )
+    kubeconfig: SecretStr | None = Field(
+        default=None, description="A kubeconfig itself, as YAML, where there are no files to keep one in."
+    )
+    kubeconfig_secret: str | None = Field(
+        default=None, description="Name or ARN of a secret in AWS Secrets Manager that holds a kubeconfig."
+    )
+    eks_cluster: str | None = Field(
+        default=None,
+        description="Name of an EKS cluster, which is entered as the AWS role that the API runs as.",
     )
     job_template: str | None = Field(
         default=None,
@@ -51,6 +61,16 @@ class ApiSettings(BaseSettings):
     max_duration_seconds: Annotated[float, Field(gt=0)] = Field(
         default=DEFAULT_MAX_DURATION_SECONDS, description="Longest accepted song in seconds."
     )
+    downloads: Literal["stream", "redirect"] = Field(
+        default="stream",
+        description="`stream` sends tracks through the API, `redirect` sends whoever downloads to the bucket "
+        "itself, by links that work for an hour; the store must be a bucket.",
+    )
+    body_limit_mb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Largest file in MB that what stands before the API lets through in one piece, as AWS "
+        "Lambda does; larger ones are referred to POST /uploads and are downloaded from the bucket only.",
+    )
     transfers: Annotated[int, Field(ge=1)] = Field(
         default=64, description="Uploads and downloads at once; one more is answered 503 with Retry-After."
     )
@@ -67,14 +87,26 @@ class ApiSettings(BaseSettings):
         description="Hosts, separated by commas, that webhooks may reach at private addresses and by plain "
         "`http`; all others only at public addresses and by `https`.",
     )
-    sweep_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
-        default=60, description="Pause between two sweeps of the embedded default."
+    sweep_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=60,
+        description="Pause between two sweeps of the API itself; 0: it makes none, and `python -m api.sweep` "
+        "must be run, as the chart's CronJob does every minute.",
+    )
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        default=None,
+        description="A finished job is deleted, with song and tracks, so many days after its upload; "
+        "by default never.",
+    )
+    origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins of web pages, separated by commas, that may list and delete jobs "
+        "(`https://music.example`); pages of any origin may do everything else.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least level that is logged."
     )
 
-    @field_validator("models", "callback_hosts", mode="before")
+    @field_validator("models", "callback_hosts", "origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return split_names(value)
@@ -95,3 +127,10 @@ class ApiSettings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+
+def problem_of(error: ValidationError) -> str:
+    """The sentence that names the setting that is wrong."""
+    problem = error.errors()[0]
+    name = "STEMJOB_" + "_".join(str(part) for part in problem["loc"]).upper()
+    return f"{name} is not right: {problem['msg']}."

@@ -5,8 +5,8 @@ from anyio import fail_after
 from starlette.requests import ClientDisconnect, Request
 
 from api.errors import Refusal, RefusalCode
-from api.intake import Upload
 from api.service import Service
+from api.song import Upload
 from api.transfers import Transfers
 
 log = structlog.get_logger(__name__)

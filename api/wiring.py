@@ -1,5 +1,7 @@
 """Puts the API together. The only module that knows which launchers exist."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +12,8 @@ import structlog
 from api.launchers import Launcher
 from api.service import Service
 from api.settings import ApiSettings
-from api.sweep import SweepThread
-from contract.stores import absolute_url, open_store
+from api.sweep import Sweep, SweepThread
+from contract.stores import DirectStore, Store, absolute_url, open_store
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +25,12 @@ class Backend:
     settings: ApiSettings
     service: Service
     launcher: Launcher
-    sweep: SweepThread
+    sweep: SweepThread | None
 
     def close(self) -> None:
         """Ends the threads. Runners go on."""
-        self.sweep.close()
+        if self.sweep is not None:
+            self.sweep.close()
         self.launcher.close()
 
 
@@ -43,9 +46,11 @@ def open_launcher(settings: ApiSettings) -> Launcher:
         case "kubernetes":
             if find_spec("kubernetes") is None:
                 raise ValueError("STEMJOB_LAUNCHER is kubernetes; install stemjob[kubernetes] for it.")
-            from api.launchers.kubernetes import open_kubernetes_launcher
+            from api.launchers.kubernetes import Access, open_kubernetes_launcher
 
-            return open_kubernetes_launcher(settings.namespace, settings.job_template)
+            kubeconfig = settings.kubeconfig and settings.kubeconfig.get_secret_value()
+            access = Access(kubeconfig, settings.kubeconfig_secret, settings.eks_cluster)
+            return open_kubernetes_launcher(settings.namespace, settings.job_template, access)
         case _:
             assert_never(settings.launcher)
 
@@ -58,16 +63,42 @@ def open_backend(settings: ApiSettings) -> Backend:
         ValueError: a setting is wrong; the message is a sentence.
         LauncherInUse: another API works in the same state folder.
     """
+    store_url, store = _open_store(settings)
+    if settings.downloads == "redirect" and not isinstance(store, DirectStore):
+        raise ValueError("STEMJOB_DOWNLOADS is redirect, but only a gs:// store can be reached by others.")
+    if settings.model not in settings.models:
+        raise ValueError(f"STEMJOB_MODEL is {settings.model!r}, which is not in STEMJOB_MODELS.")
+    launcher = open_launcher(settings)
+    service = Service(settings, store, launcher, store_url)
+    sweep = Sweep(settings, store, launcher, store_url)
+    thread = SweepThread(sweep, settings.sweep_seconds) if settings.sweep_seconds else None
+    return Backend(settings, service, launcher, thread)
+
+
+@contextmanager
+def opened_sweep(settings: ApiSettings) -> Iterator[Sweep]:
+    """A sweep in a process of its own.
+
+    Raises as `open_backend` does, and ValueError for the local launcher.
+    """
+    if settings.launcher == "local":
+        raise ValueError(
+            "STEMJOB_LAUNCHER is local, and then the API sweeps by itself; "
+            "a sweep of its own is for songs that run in a cluster."
+        )
+    store_url, store = _open_store(settings)
+    launcher = open_launcher(settings)
+    try:
+        yield Sweep(settings, store, launcher, store_url)
+    finally:
+        launcher.close()
+
+
+def _open_store(settings: ApiSettings) -> tuple[str, Store]:
+    """The store and its absolute URL."""
     if settings.launcher == "kubernetes" and "store" not in settings.model_fields_set:
         raise ValueError(
             "STEMJOB_LAUNCHER is kubernetes, so STEMJOB_STORE must name a bucket: gs://<bucket>/<prefix>."
         )
     store_url = absolute_url(settings.store)
-    store = open_store(store_url)
-    if settings.model not in settings.models:
-        raise ValueError(f"STEMJOB_MODEL is {settings.model!r}, which is not in STEMJOB_MODELS.")
-    launcher = open_launcher(settings)
-    service = Service(settings, store, launcher, store_url)
-    return Backend(
-        settings, service, launcher, SweepThread(store, launcher, store_url, settings.sweep_seconds)
-    )
+    return store_url, open_store(store_url)

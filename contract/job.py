@@ -13,6 +13,9 @@ from contract.tracks import OutputFormat
 SUPPORTED_FORMATS = ("wav", "mp3", "flac", "ogg")
 """Accepted uploads, by file extension."""
 
+ANONYMOUS = "anonymous"
+"""Who owns a job while nobody is asked who he is."""
+
 
 class Normalization(StrEnum):
     """How loudness is brought to the target (BS.1770 integrated loudness)."""
@@ -53,7 +56,7 @@ class JobRecord(Record):
 
     schema_version: int = 1
     job_id: str
-    owner: str = "anonymous"
+    owner: str = ANONYMOUS
     created_at: Timestamp
     file_name: str
     options: JobOptions

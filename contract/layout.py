@@ -52,7 +52,7 @@ def archive_part_key(prefix: str, number: int) -> str:
 
 def idempotency_key(owner: str, digest: str) -> str:
     """Which job an `Idempotency-Key` made; `digest` is the SHA-256 of the key in hex."""
-    return f"idempotency/{owner}/{digest}"
+    return f"{IDEMPOTENCY}{owner}/{digest}"
 
 
 def webhooks_prefix() -> str:
@@ -78,6 +78,9 @@ DELETED = "deleted/"
 
 INDEX = "index/"
 """An empty object for each job, under its owner: GET /jobs lists them, and the sweep finds the old ones."""
+
+IDEMPOTENCY = "idempotency/"
+"""Which job an Idempotency-Key made, for a day."""
 
 _END_OF_TIME = 9_999_999_999_999_999
 _MICROSECOND = timedelta(microseconds=1)

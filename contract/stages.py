@@ -122,5 +122,27 @@ def first_unfinished(stages: Stages) -> StageName:
     return stages[-1].name
 
 
+class Standing(StrEnum):
+    """Where a job stands in one word: before, in or after its stages."""
+
+    QUEUED = "queued"
+    SEPARATION = StageName.SEPARATION.value
+    HPSS = StageName.HPSS.value
+    COMPOSITE = StageName.COMPOSITE.value
+    NORMALIZATION = StageName.NORMALIZATION.value
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+def standing(stages: Stages) -> Standing:
+    """`queued`, the first unfinished stage, `completed` or `failed`."""
+    statuses = {stage.status for stage in stages}
+    if Status.FAILED in statuses:
+        return Standing.FAILED
+    if statuses == {Status.PENDING}:
+        return Standing.QUEUED
+    return Standing.COMPLETED if statuses == {Status.COMPLETED} else Standing(first_unfinished(stages).value)
+
+
 def _change(stages: Stages, name: StageName, change: Callable[[StageRecord], StageRecord]) -> Stages:
     return tuple(change(stage) if stage.name is name else stage for stage in stages)

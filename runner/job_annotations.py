@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from contract.progress import Progress
-from contract.stages import StageRecord, Status, first_unfinished
+from contract.stages import StageRecord, standing
 
 PREFIX = "stemjob.dev/"
 ATTEMPT = f"{PREFIX}attempt"
@@ -67,7 +67,7 @@ def change_of(seen: JobMetadata, progress: Progress, attempt: AttemptId) -> dict
     Empty when the Job says so already.
     """
     annotations = _differing(seen.annotations, annotations_of(progress, attempt))
-    labels = _differing(seen.labels, {STAGE_LABEL: stage_label(progress)})
+    labels = _differing(seen.labels, {STAGE_LABEL: standing(progress.stages).value})
     changes = {"annotations": annotations, "labels": labels} if annotations or labels else {}
     return {"resourceVersion": seen.resource_version, **changes} if changes else {}
 
@@ -79,16 +79,6 @@ def annotations_of(progress: Progress, attempt: AttemptId) -> dict[str, str]:
         PROGRESS: f"{progress.progress:.3f}",
         ATTEMPT: str(attempt),
     }
-
-
-def stage_label(progress: Progress) -> str:
-    """Where the job stands in one word: `queued`, the first unfinished stage, `completed` or `failed`."""
-    statuses = {stage.status for stage in progress.stages}
-    if Status.FAILED in statuses:
-        return "failed"
-    if statuses == {Status.PENDING}:
-        return "queued"
-    return "completed" if statuses == {Status.COMPLETED} else first_unfinished(progress.stages).value
 
 
 def _differing(there: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

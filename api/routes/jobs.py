@@ -1,15 +1,18 @@
 """Uploads and the status of jobs."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
+from fastapi import Query as QueryParameter
 
-from api.answers import JobView
+from api.answers import JobsPage, JobView
 from api.errors import Refusal, RefusalCode, error_response
 from api.lingering import LingeringResponse
+from api.listing import MAX_LIMIT, Query
 from api.routes.shared import TheService, TheTransfers, refusals
 from api.uploads import receive_upload
 from contract.job import JobOptions
+from contract.stages import Standing
 from contract.tracks import Track
 
 router = APIRouter(tags=["jobs"])
@@ -25,7 +28,8 @@ def _form_schema() -> dict[str, Any]:
     for schema in properties.values():
         schema.pop("$ref", None)
     song = {"type": "string", "format": "binary", "description": "The song: wav, mp3, flac or ogg."}
-    return {"type": "object", "required": ["file"], "properties": {"file": song, **properties}}
+    reference = {"type": "string", "description": "In place of the file: the id that POST /uploads gave."}
+    return {"type": "object", "properties": {"file": song, "upload_id": reference, **properties}}
 
 
 @router.post(
@@ -42,6 +46,9 @@ def _form_schema() -> dict[str, Any]:
         RefusalCode.UPLOAD_STALLED,
         RefusalCode.TOO_LARGE,
         RefusalCode.IDEMPOTENCY_KEY_REUSED,
+        RefusalCode.UPLOAD_NOT_FOUND,
+        RefusalCode.UPLOAD_INCOMPLETE,
+        RefusalCode.UPLOAD_USED,
         RefusalCode.STORE_UNAVAILABLE,
         RefusalCode.BUSY,
     ),
@@ -55,12 +62,18 @@ async def process(
     transfers: TheTransfers,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response | JobView:
-    """Takes a song and starts a job. With an Idempotency-Key the same upload sent again is the same job."""
+    """Takes a song and starts a job. With an Idempotency-Key the same upload sent again is the same job.
+
+    In place of the song, `upload_id` may name one that was announced to POST /uploads and has arrived. It
+    needs no Idempotency-Key: sent again, it is the same job.
+    """
     async with transfers.slot():
         try:
             upload = await receive_upload(request, service, transfers)
         except Refusal as refusal:
             answer = error_response(refusal)
+            if service.settings.body_limit_mb is not None:
+                return answer  # nothing of the body is under way: it came in one piece
             return LingeringResponse(bytes(answer.body), answer.status_code, dict(answer.headers))
         return await transfers.run(lambda: service.create(upload, idempotency_key))
 
@@ -70,6 +83,38 @@ async def process(
 def job(job_id: str, service: TheService) -> JobView:
     """The status of a job."""
     return service.status(job_id)
+
+
+@router.get(
+    "/jobs",
+    responses=refusals(
+        RefusalCode.INVALID_REQUEST, RefusalCode.STORE_UNAVAILABLE, RefusalCode.CLUSTER_UNAVAILABLE
+    ),
+)
+def jobs(
+    service: TheService,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Most jobs of a page.")] = 20,
+    cursor: Annotated[
+        str | None, QueryParameter(description="`next` of the page before; without it, the newest jobs.")
+    ] = None,
+    status: Annotated[
+        Literal["processing", "completed", "failed"] | None,
+        QueryParameter(description="Only jobs of this status."),
+    ] = None,
+    stage: Annotated[Standing | None, QueryParameter(description="Only jobs that stand there.")] = None,
+) -> JobsPage:
+    """The jobs, newest first. Go on with `cursor` as long as there is a `next`."""
+    return service.jobs(Query(limit, cursor, status, stage))
+
+
+@router.delete(
+    "/job/{job_id}",
+    status_code=204,
+    responses=refusals(RefusalCode.JOB_NOT_FOUND, RefusalCode.STORE_UNAVAILABLE),
+)
+def delete_job(job_id: str, service: TheService) -> None:
+    """Deletes a job with its song and its tracks, for good; one that is under way is ended."""
+    service.delete(job_id)
 
 
 @router.get(

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from zlib import crc32
 import httpx2 as httpx
 import pytest
 
+from api.marks import enter, mark_unsettled
 from contract import clock
 from contract.job import InputObject, JobOptions, JobRecord
-from contract.layout import input_key, job_key, manifest_key, track_key
+from contract.layout import input_key, job_key, manifest_key, track_key, unsettled_key
 from contract.manifest import JobAnswer, Manifest, ModelRecord, TrackRecord
 from contract.stages import StageName, Status, begin, complete, pending_stages
 from contract.stores import Store, open_store
@@ -155,11 +157,13 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-def job_record(job_id: str | None = None, file_name: str = "song.wav") -> JobRecord:
+def job_record(
+    job_id: str | None = None, file_name: str = "song.wav", age: timedelta = timedelta()
+) -> JobRecord:
     job_id = job_id or str(uuid.uuid4())
     return JobRecord(
         job_id=job_id,
-        created_at=clock.now(),
+        created_at=clock.now() - age,
         file_name=file_name,
         options=JobOptions(),
         input=InputObject(key=input_key(job_id, "wav"), generation=1, size=1),
@@ -167,13 +171,19 @@ def job_record(job_id: str | None = None, file_name: str = "song.wav") -> JobRec
 
 
 def add_job(store: Store, record: JobRecord) -> str:
+    """A job as the API leaves it when it dies before it starts a runner."""
+    mark_unsettled(store, record.job_id)
     store.put(job_key(record.job_id), record.to_json(), content_type="application/json")
+    enter(store, record)
     return record.job_id
 
 
-def add_finished_job(store: Store, file_name: str = "song.wav", track_bytes: int = 10_000) -> str:
-    """A completed job as a runner leaves it, with tracks of known content (`track_content`)."""
-    record = job_record(file_name=file_name)
+def add_finished_job(
+    store: Store, file_name: str = "song.wav", track_bytes: int = 10_000, record: JobRecord | None = None
+) -> str:
+    """A completed job that is settled, with tracks of known content (`track_content`)."""
+    record = record or job_record(file_name=file_name)
+    file_name = record.file_name
     stages = pending_stages()
     for name in StageName:
         stages = complete(begin(stages, name, clock.now()), name, clock.now())
@@ -216,6 +226,7 @@ def add_finished_job(store: Store, file_name: str = "song.wav", track_bytes: int
     )
     add_job(store, record)
     store.put(manifest_key(record.job_id), manifest.to_json(), content_type="application/json")
+    store.delete(unsettled_key(record.job_id))
     return record.job_id
 
 

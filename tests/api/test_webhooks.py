@@ -191,15 +191,18 @@ def test_a_redirect_is_not_followed(store: Store, receiver: Receiver) -> None:
 
 
 def say_nothing(out: BinaryIO) -> None:
-    threading.Event().wait()
+    time.sleep(10)
+    status(200)(out)
 
 
 def trickle(out: BinaryIO) -> None:
-    """Bytes of a line that never ends, each soon enough after the last."""
-    while True:
-        out.write(b"x")
+    """Spells 00…0200 as its status, each byte soon enough after the last."""
+    out.write(b"HTTP/1.1 ")
+    for _ in range(200):
+        out.write(b"0")
         out.flush()
         time.sleep(0.05)
+    out.write(b"200 So\r\nContent-Length: 0\r\n\r\n")
 
 
 @pytest.mark.parametrize("answer", [say_nothing, trickle])

@@ -128,11 +128,22 @@ def test_the_api_may_change_nothing_else_of_a_job(site: Site, api: BatchV1Api, b
     assert site.answer(lambda: patch(api, site, runner.job, body))[0] == 403
 
 
+def test_the_api_may_delete_its_jobs_with_their_pods(site: Site, api: BatchV1Api) -> None:
+    runner = site.start_one()
+    launcher = KubernetesLauncher(ClusterClient(api.api_client, site.namespace), {})
+
+    launcher.delete(runner.job.removeprefix("stemjob-"))
+
+    wait_for("its pods to go", lambda: not site.cluster.pods_of(site.namespace, runner.job))
+    assert site.answer(lambda: site.read(runner.job))[0] == 404
+
+
 def test_jobs_of_others_are_none_of_the_api_s_business(site: Site, api: BatchV1Api) -> None:
     backup: Any = objects.job("backup", suspend=True)
     site.cluster.batch.create_namespaced_job(site.namespace, backup)
     body = {"metadata": {"annotations": {DIAGNOSIS: "{}"}}}
     assert site.answer(lambda: patch(api, site, "backup", body))[0] == 403
+    assert site.answer(lambda: api.delete_namespaced_job("backup", site.namespace))[0] == 403
 
 
 def test_the_api_reads_no_secret_no_log_and_no_other_namespace(site: Site, api: BatchV1Api) -> None:
@@ -176,6 +187,7 @@ def test_the_role_has_exactly_the_verbs_that_the_launcher_uses(other_site: Site)
         return seen.waiting.code if seen and seen.waiting else None
 
     wait_for("the refusal of a pod", lambda: waits() == "pod_forbidden")
+    launcher.delete(hidden)
     user = f"system:serviceaccount:{site.namespace}:{API}"
     used = {(request["verb"], request["objectRef"]["resource"]) for request in site.cluster.requests_of(user)}
     [role] = [each for each in manifests("api-rbac.yaml", site.namespace) if each["kind"] == "Role"]

@@ -10,7 +10,7 @@ import pytest
 from api.launchers.kubernetes import reports, stamp
 from contract.clock import now
 from contract.progress import Progress
-from contract.stages import StageName, Stages, begin, complete, fail, pending_stages
+from contract.stages import StageName, Stages, begin, complete, fail, pending_stages, standing
 from runner.job_annotations import (
     ATTEMPT,
     PROGRESS,
@@ -21,7 +21,6 @@ from runner.job_annotations import (
     change_of,
     is_overtaken,
     next_attempt,
-    stage_label,
 )
 from runner.own_job import pod_uid_of
 
@@ -90,7 +89,7 @@ def test_a_sentence_that_is_too_long_for_an_annotation_loses_its_end() -> None:
     ],
 )
 def test_the_label_says_where_the_job_stands(stages: Stages, label: str) -> None:
-    assert stage_label(Progress(stages=stages)) == label
+    assert standing(stages) == label
 
 
 def test_only_what_differs_is_patched_and_only_on_the_job_as_it_was_seen() -> None:

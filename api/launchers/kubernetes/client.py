@@ -1,18 +1,16 @@
 """Talks to the API server. Its exceptions end here: what leaves this module are those of `api.launchers`."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from kubernetes import config
-from kubernetes.client import ApiClient, ApiException, BatchV1Api, Configuration, CoreV1Api
+from kubernetes.client import ApiClient, ApiException, BatchV1Api, CoreV1Api
 from urllib3.exceptions import HTTPError
 
 from api.launchers import LauncherUnavailable, LaunchRefused, QuotaExceeded
+from api.launchers.kubernetes.access import Access, way_in
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +25,6 @@ _TRANSIENT = {0, 401, 408, 429, 500, 502, 503, 504}
 """Statuses of which another try may get rid; 0 is the client's own, 401 a token that is just renewed."""
 _MERGE_PATCH = "application/merge-patch+json"
 _PAGE = 100
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class NoAnswer(LauncherUnavailable):
@@ -161,31 +158,18 @@ class ClusterClient:
         )
 
 
-def connect(namespace: str | None) -> ClusterClient:
-    """A client as kubectl would have it: by KUBECONFIG or ~/.kube/config, else by the pod's ServiceAccount.
+def connect(namespace: str | None, access: Access = Access()) -> ClusterClient:
+    """A client of the cluster that `access` leads into.
 
     Args:
         namespace: where Jobs are made; by default the kubeconfig's, or the pod's own.
+        access: the way in.
 
     Raises:
         ValueError: there is no way into a cluster; the message is a sentence.
     """
-    settings = Configuration()
+    settings, own = way_in(access)
     settings.retries = 0  # this module has its own, bounded by time
-    try:
-        file = os.environ.get("KUBECONFIG") or None  # the client would look only when it is imported
-        config.load_kube_config(file, client_configuration=settings)  # type: ignore[no-untyped-call]
-        _, context = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
-        own = context["context"].get("namespace") or "default"
-    except config.ConfigException as no_kubeconfig:
-        try:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-            own = _NAMESPACE_FILE.read_text().strip()
-        except (config.ConfigException, OSError):
-            raise ValueError(
-                "STEMJOB_LAUNCHER is kubernetes, but there is no way into a cluster: "
-                f"neither a kubeconfig ({no_kubeconfig}) nor a pod's ServiceAccount."
-            ) from no_kubeconfig
     return ClusterClient(ApiClient(settings), namespace or own)
 
 

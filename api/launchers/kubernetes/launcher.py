@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from api.launchers import LauncherUnavailable, Observation
+from api.launchers.kubernetes.access import Access
 from api.launchers.kubernetes.client import LOOK_SECONDS, ClusterClient, NoAnswer, connect
 from api.launchers.kubernetes.diagnosis import DIAGNOSIS, diagnose, diagnosis_to_keep, needs_events
 from api.launchers.kubernetes.facts import JobFacts, PodFacts
@@ -103,11 +104,13 @@ def _selector(job_ids: Sequence[str]) -> str:
     return f"{JOB_ID_LABEL} in ({','.join(job_ids)})"
 
 
-def open_kubernetes_launcher(namespace: str | None, template: str | None) -> KubernetesLauncher:
-    """The launcher for a namespace and a template's path, each with its default.
+def open_kubernetes_launcher(
+    namespace: str | None, template: str | None, access: Access
+) -> KubernetesLauncher:
+    """The launcher for a namespace and a template's path, each with its default, by a way into a cluster.
 
     Raises:
         ValueError: no cluster, or a template that is not right; the message is a sentence.
     """
     checked = load_template(template)
-    return KubernetesLauncher(connect(namespace), checked)
+    return KubernetesLauncher(connect(namespace, access), checked)

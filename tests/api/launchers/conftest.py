@@ -24,7 +24,7 @@ from tests.testbed.waiting import wait_for
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 SHIPPED = load_template(None)
 API = "stemjob-api"
-API_RIGHTS = {"jobs": {"create", "get", "list", "patch"}, "pods": {"list"}, "events": {"list"}}
+API_RIGHTS = {"jobs": {"create", "delete", "get", "list", "patch"}, "pods": {"list"}, "events": {"list"}}
 """All that the launcher does in a cluster."""
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import pytest
 
 from api.launchers import Launcher
@@ -52,6 +53,16 @@ class Place(Protocol):
     def end(self, job_id: str) -> None:
         """The runner ends, without a word and without another try."""
 
+    def has_gone(self, job_id: str) -> bool:
+        """Whether neither a runner nor anything else of the job is left."""
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("STEMJOB_JOB_ID", "")
+    except psutil.Error:
+        return ""
+
 
 class LocalPlace:
     """Processes that wait until they may end."""
@@ -81,6 +92,10 @@ class LocalPlace:
     def end(self, job_id: str) -> None:
         wait_for("the runner to be started", lambda: self.runners(job_id))
         (self._folder / f"end-{job_id}").touch()
+
+    def has_gone(self, job_id: str) -> bool:
+        runners = [each for each in psutil.process_iter() if job_id in _environment(each)]
+        return not runners and not (self._folder / "state" / "jobs" / job_id).exists()
 
     def close(self) -> None:
         for started in (self._folder / "state" / "jobs").iterdir():
@@ -120,6 +135,10 @@ class KubernetesPlace:
 
     def end(self, job_id: str) -> None:
         self._node.failed(self._song(job_id).pod(), 65)
+
+    def has_gone(self, job_id: str) -> bool:
+        jobs = self._cluster.kubectl("-n", self._namespace, "get", "jobs", "-o", "name")
+        return job_id not in jobs and self.runners(job_id) == 0
 
     def _song(self, job_id: str) -> Song:
         return Song(self._cluster, self._launcher, self._namespace, job_id)
@@ -233,6 +252,39 @@ def test_finished_jobs_are_told_until_they_are_forgotten(place: Place) -> None:
 
     assert list(place.launcher.finished()) == [second]
     assert not is_finished(place, working)
+
+
+def test_many_jobs_are_seen_at_once_as_one_by_one(place: Place) -> None:
+    waiting, working, ended = launched(place), launched(place), launched(place)
+    place.report(working, HALF_WAY)
+    place.end(ended)
+    wait_for("the end", lambda: is_finished(place, ended))
+    job_ids = [str(uuid.uuid4()), ended, waiting, working]
+
+    seen = place.launcher.observe_all(job_ids)
+
+    assert dict(seen) == {job_id: place.launcher.observe(job_id) for job_id in job_ids[1:]}
+    assert dict(place.launcher.observe_all([])) == {}
+
+
+@pytest.mark.parametrize("state", ["waiting", "working", "ended"])
+def test_a_deleted_job_is_unknown_at_once_and_its_runner_ends(place: Place, state: str) -> None:
+    blockers = [launched(place) for _ in range(3)] if state == "waiting" else []
+    for blocker in blockers:
+        place.report(blocker, HALF_WAY)
+    job_id = launched(place)
+    if state != "waiting":
+        place.report(job_id, HALF_WAY)
+    if state == "ended":
+        place.end(job_id)
+        wait_for("the end", lambda: is_finished(place, job_id))
+
+    place.launcher.delete(job_id)
+
+    wait_for("the job to be unknown", lambda: place.launcher.observe(job_id) is None, 5)
+    assert job_id not in place.launcher.finished()
+    wait_for("nothing to be left", lambda: place.has_gone(job_id))
+    place.launcher.delete(job_id)
 
 
 def test_what_a_launcher_knows_survives_it(place: Place) -> None:

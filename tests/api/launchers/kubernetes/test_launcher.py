@@ -13,7 +13,8 @@ from api.launchers import LauncherUnavailable
 from api.launchers.kubernetes import client
 from api.launchers.kubernetes.client import ClusterClient, NoAnswer, connect
 from api.launchers.kubernetes.launcher import KubernetesLauncher
-from api.sweep import sweep
+from api.settings import ApiSettings
+from api.sweep import Sweep
 from contract import clock
 from contract.job import JobSpec
 from contract.progress import Progress
@@ -135,7 +136,7 @@ def test_a_create_without_an_answer_that_did_not_land_is_made_by_the_sweep(
     assert jobs(cluster, jobs_namespace) == []
 
     for _ in range(2):
-        sweep(store, open_launcher(), "gs://bucket", clock.now())
+        Sweep(ApiSettings(), store, open_launcher(), "gs://bucket").run(clock.now())
 
     assert jobs(cluster, jobs_namespace) == [job_id]
 
@@ -147,7 +148,7 @@ def test_a_full_quota_does_not_keep_the_sweep_from_the_other_jobs(
     cluster.kubectl("-n", jobs_namespace, "create", "quota", "songs", "--hard=count/jobs.batch=2")
     wait_for_quota(cluster, jobs_namespace)
 
-    sweep(store, open_launcher(), "gs://bucket", clock.now())
+    Sweep(ApiSettings(), store, open_launcher(), "gs://bucket").run(clock.now())
 
     made = set(jobs(cluster, jobs_namespace))
     assert len(made) == 2

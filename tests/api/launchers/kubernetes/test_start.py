@@ -58,6 +58,7 @@ def test_the_launcher_needs_exactly_the_rights_that_its_role_gives(
     song.end()
     list(song.launcher.finished())
     song.launcher.forget(song.job_id)
+    song.launcher.delete(song.job_id)
 
     records = cluster.requests_of(f"system:serviceaccount:{song.namespace}:{API}")
     used: dict[str, set[str]] = {}
