@@ -10,6 +10,7 @@ from api.ids import is_uuid4
 from api.launchers import Launcher, LaunchRefused, Observation
 from api.marks import enter
 from api.status import fold
+from api.webhooks import cancel
 from contract.job import JobRecord, JobSpec
 from contract.layout import (
     DELETED,
@@ -115,6 +116,7 @@ class Settlement:
         if not there or self._now - max(info.updated for info in there) < UPLOAD_ABANDONED_AFTER:
             return
         self._store.delete_prefix(job_prefix(job_id))
+        cancel(self._store, job_id)
         if mark is None or not mark.size or self._now - mark.updated > LINK_LIVES:
             self._store.delete(unsettled_key(job_id))
         log.info("abandoned_upload_deleted", job_id=job_id)

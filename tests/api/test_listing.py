@@ -10,6 +10,7 @@ import pytest
 from api.listing import EXAMINED_AT_MOST
 from api.marks import enter
 from contract import clock
+from contract.failures import FailureCode
 from contract.layout import job_key, manifest_key
 from contract.manifest import JobAnswer, Manifest
 from contract.stages import StageName, Status, begin, complete, fail, pending_stages
@@ -31,7 +32,7 @@ def add_failed_job(store: Store, age: timedelta, stage: StageName) -> str:
         status=Status.FAILED,
         created_at=record.created_at,
         stages=fail(stages, stage, clock.now(), "It broke."),
-        code="invalid_audio",
+        code=FailureCode.INVALID_AUDIO,
         error="It broke.",
     )
     manifest = Manifest(answer=answer, file_name=record.file_name, finished_at=clock.now())
