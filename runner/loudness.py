@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import sosfilt
 
 from contract.job import Normalization
 from contract.tracks import Track
@@ -58,6 +57,8 @@ class Meter:
         """Takes the next samples, `(channels, samples)`."""
         if block.shape[1] == 0:
             return
+        from scipy.signal import sosfilt  # takes a second, which the first segment hides
+
         self._true_peak.push(block)
         weighted, state = sosfilt(self._filter, block.astype(np.float64), axis=1, zi=self._filter_state)
         # In silence the state would decay into denormal numbers, which are a hundred times slower.
