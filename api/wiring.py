@@ -48,7 +48,7 @@ def open_launcher(settings: ApiSettings) -> Launcher:
                 raise ValueError("STEMJOB_LAUNCHER is kubernetes; install stemjob[kubernetes] for it.")
             from api.launchers.kubernetes import Access, open_kubernetes_launcher
 
-            kubeconfig = settings.kubeconfig and settings.kubeconfig.get_secret_value()
+            kubeconfig = settings.kubeconfig.get_secret_value() if settings.kubeconfig else None
             access = Access(kubeconfig, settings.kubeconfig_secret, settings.eks_cluster)
             return open_kubernetes_launcher(settings.namespace, settings.job_template, access)
         case _:

@@ -20,13 +20,15 @@ def test_nobody_else_claims_our_package_names() -> None:
         assert set(owners.get(name, ())) <= {"stemjob"}
 
 
-def test_the_api_loads_no_audio_library() -> None:
-    program = "import sys, api.__main__, api.launchers.local; print(*sys.modules)"
+def test_the_api_loads_no_audio_library_and_no_client_that_it_may_not_need() -> None:
+    program = "import sys, api.__main__, api.lambda_handler, api.launchers.local; print(*sys.modules)"
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split()
 
+    assert "mangum" in printed
     assert HEAVY & set(printed) == set()
+    assert {"kubernetes", "google.cloud.storage", "awscrt", "urllib3"} & set(printed) == set()
 
 
 def test_the_runner_loads_no_web_framework_and_no_slow_reference() -> None:

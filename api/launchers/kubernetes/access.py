@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from kubernetes import config
 from kubernetes.client import Configuration
 
@@ -120,7 +120,7 @@ def _eks(name: str) -> Configuration:
             raise LauncherUnavailable("The cluster cannot be entered: AWS gives no credentials.") from error
         made = time.time()
 
-    settings.refresh_api_key_hook = renew
+    settings.refresh_api_key_hook = renew  # type: ignore[assignment]
     return settings
 
 

@@ -42,10 +42,10 @@ def eks_token(cluster: str) -> str:
     return "k8s-aws-v1." + urlsafe_b64encode(link.encode()).decode().rstrip("=")
 
 
-def eks_cluster(name: str) -> tuple[str, bytes]:
-    """An EKS cluster's address and the certificates of its authority. Raises AwsUnavailable."""
+def eks_cluster(name: str) -> tuple[str, str]:
+    """An EKS cluster's address and the certificate of its authority, as PEM. Raises AwsUnavailable."""
     found = _ask("GET", f"{_endpoint('eks')}/clusters/{quote(name, safe='')}", "eks", {}, b"")["cluster"]
-    return found["endpoint"], b64decode(found["certificateAuthority"]["data"])
+    return found["endpoint"], b64decode(found["certificateAuthority"]["data"]).decode()
 
 
 def secret(name: str) -> str:

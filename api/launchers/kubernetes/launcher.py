@@ -105,7 +105,7 @@ def _selector(job_ids: Sequence[str]) -> str:
 
 
 def open_kubernetes_launcher(
-    namespace: str | None, template: str | None, access: Access
+    namespace: str | None, template: str | None, access: Access = Access()
 ) -> KubernetesLauncher:
     """The launcher for a namespace and a template's path, each with its default, by a way into a cluster.
 
