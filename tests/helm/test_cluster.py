@@ -167,13 +167,11 @@ def test_an_uninstall_leaves_nothing_but_the_jobs(release: Release, cluster: Clu
     assert cluster.batch.read_namespaced_job("stemjob-of-somebody", release.jobs).metadata
 
 
+@pytest.mark.usefixtures("stemjob_namespace")
 def test_the_plain_manifests_can_be_applied_and_make_pods(cluster: Cluster) -> None:
     folder = str(REPOSITORY / "k8s")
-    try:
-        cluster.kubectl("apply", "-k", folder)
-        wait_for(
-            "two pods of the API", lambda: len(cluster.core.list_namespaced_pod("stemjob").items) == 2, 30
-        )
-        assert cluster.kubectl("apply", "-k", folder).count("unchanged") > 10
-    finally:
-        cluster.kubectl("delete", "-k", folder, "--wait=false", "--ignore-not-found")
+
+    cluster.kubectl("apply", "-k", folder)
+
+    wait_for("two pods of the API", lambda: len(cluster.core.list_namespaced_pod("stemjob").items) == 2, 30)
+    assert cluster.kubectl("apply", "-k", folder).count("unchanged") > 10

@@ -2,18 +2,16 @@
 
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from kubernetes.client import ApiException
 
 from tests.api.conftest import Serve
 from tests.audio import song
 from tests.helm.chart import CHART, REPOSITORY, Helm
+from tests.helm.kubelet import running_all
 from tests.testbed.cluster import Cluster
 from tests.testbed.fake_node import FakeNode
 from tests.testbed.requirements import require
@@ -22,44 +20,20 @@ SCRIPT = REPOSITORY / "scripts" / "kind.sh"
 HELM_TEST = CHART / "files" / "helm_test.py"
 
 
-@contextmanager
-def running_all(node: FakeNode) -> Iterator[None]:
-    """The node runs whatever comes to it."""
-    closed = threading.Event()
-
-    def run() -> None:
-        while not closed.wait(0.2):
-            for pod in node.pods():
-                if pod.status and pod.status.phase == "Pending":
-                    with suppress(ApiException):
-                        node.running(pod)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        closed.set()
-        thread.join()
-
-
+@pytest.mark.usefixtures("stemjob_namespace")
 def test_kind_up_installs_the_chart_and_again(
     helm: Helm, cluster: Cluster, make_node: Callable[..., FakeNode]
 ) -> None:
     [kubectl] = require("kubectl")
     programs = {"KUBECTL": str(kubectl), "HELM": str(helm.program), "KUBECONFIG": str(cluster.kubeconfig)}
-    node = make_node()
-    try:
-        with running_all(node):
-            for _ in range(2):
-                subprocess.run(["sh", SCRIPT, "install"], env=helm.environment | programs, check=True)
-        ports = cluster.kubectl("-n", "stemjob", "get", "service", "stemjob", "-o", "jsonpath={.spec.ports}")
-        assert '"nodePort":30080' in ports
-        images = cluster.kubectl("-n", "stemjob", "get", "deployments", "-o", "jsonpath={..image}").split()
-        assert set(images) == {"stemjob-api:dev", "fsouza/fake-gcs-server:1.56.1"}
-    finally:
-        helm("uninstall", "stemjob", "-n", "stemjob", "--kubeconfig", str(cluster.kubeconfig))
-        cluster.remove_namespace("stemjob")
+    with running_all(make_node()):
+        for _ in range(2):
+            subprocess.run(["sh", SCRIPT, "install"], env=helm.environment | programs, check=True)
+
+    ports = cluster.kubectl("-n", "stemjob", "get", "service", "stemjob", "-o", "jsonpath={.spec.ports}")
+    assert '"nodePort":30080' in ports
+    images = cluster.kubectl("-n", "stemjob", "get", "deployments", "-o", "jsonpath={..image}").split()
+    assert set(images) == {"stemjob-api:dev", "fsouza/fake-gcs-server:1.56.1"}
 
 
 def test_one_port_and_one_emulator_for_cluster_chart_and_script(helm: Helm) -> None:
