@@ -120,6 +120,12 @@ class Rendered:
         pod: Object = self.get("Deployment", "stemjob-api")["spec"]["template"]["spec"]
         return pod
 
+    @property
+    def sweep_pod(self) -> Object:
+        """The pod of the sweep."""
+        pod: Object = self.get("CronJob", "stemjob-sweep")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        return pod
+
     def pods(self) -> Iterator[tuple[str, Object]]:
         """Every pod that the chart makes or lets be made, with a name for it."""
         yield "runner", self.runner_pod

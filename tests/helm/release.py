@@ -68,22 +68,23 @@ class Release:
         policies = self.cluster.kubectl("get", POLICIES, "-o", "name").split()
         return [*named.split(), *(name for name in policies if name.endswith(f".{self.namespace}"))]
 
-    def api(self, pod: V1Pod, **more: str) -> Server:
-        """The API as this pod would run it: its variables, its template, its token."""
+    def told(self, container: Object, pod: V1Pod) -> dict[str, str]:
+        """What a container of this pod is told, for a process of this machine: variables, template, token."""
         installed = self.manifests()
         template = self.folder / f"{uuid.uuid4().hex}.yaml"
         template.write_text(installed.template_text)
-        account = installed.api_pod["serviceAccountName"]
-        token = self.cluster.token(self.namespace, account, pod)
-        variables = environment(installed.api_pod["containers"][0])
-        here = {
-            "HOST": "127.0.0.1",
-            "PORT": "0",
+        token = self.cluster.token(self.namespace, installed.api_pod["serviceAccountName"], pod)
+        return environment(container) | {
             "HOME": str(self.folder),
             "KUBECONFIG": str(self.cluster.kubeconfig_for(token)),
             "STEMJOB_JOB_TEMPLATE": str(template),
         }
-        return Server(self.folder, {**variables, **here, **more})
+
+    def api(self, **more: str) -> Server:
+        """The API as one of its pods would run it."""
+        [container] = self.manifests().api_pod["containers"]
+        here = {"HOST": "127.0.0.1", "PORT": "0", **more}
+        return Server(self.folder, self.told(container, self.pods("api", 2)[0]) | here)
 
     def remove(self) -> None:
         """Ends both namespaces, and what belongs to none."""

@@ -1,9 +1,11 @@
 """The chart in a real control plane: what it takes, and what works once it is installed."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
@@ -39,7 +41,7 @@ def inside(places: dict[str, str]) -> dict[str, Any]:
 
 
 def dry_run(cluster: Cluster, text: str) -> None:
-    """The API server looks at manifests as if they were applied. Raises CalledProcessError."""
+    """The API server looks at manifests as if they were applied. Raises subprocess.CalledProcessError."""
     strictly = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
     cluster.kubectl("apply", *strictly, "-f", "-", stdin=text)
 
@@ -63,7 +65,7 @@ def test_the_api_server_would_have_seen_a_mistake(
     helm: Helm, cluster: Cluster, places: dict[str, str], right: str, wrong: str, says: str
 ) -> None:
     text = helm.template(EXAMPLES["everything"], values=inside(places), namespace=places["release"])
-    with pytest.raises(CalledProcessError) as refused:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
         dry_run(cluster, text.replace(right, wrong))
 
     assert says in refused.value.stderr
@@ -82,7 +84,7 @@ def release(
 @pytest.fixture(scope="module")
 def server(release: Release, gcs_server: GcsServer) -> Iterator[Server]:
     """The API of the release."""
-    server = release.api(release.pods("api", 2)[0], STORAGE_EMULATOR_HOST=gcs_server.url).start()
+    server = release.api(STORAGE_EMULATOR_HOST=gcs_server.url).start()
     try:
         with server.client() as client:
             wait_for("the API to be ready", lambda: client.get("/ready").status_code == 200, 30)
@@ -126,12 +128,24 @@ def test_the_installed_policies_hold_the_api_back(release: Release, cluster: Clu
     wait_for("the policy to be in force", lambda: "only Jobs of stemjob" in refusal())
 
 
-def test_the_sweep_s_pod_can_be_made(release: Release, cluster: Cluster) -> None:
-    cluster.kubectl("-n", release.namespace, "create", "job", "now", "--from=cronjob/stemjob-sweep")
+def test_the_sweep_as_its_pod_runs_it_makes_a_job_that_is_missing(
+    release: Release, cluster: Cluster, server: Server, gcs_server: GcsServer
+) -> None:
+    name = f"stemjob-{uploaded(server, 'song.wav', song(0.5)).json()['job_id']}"
+    cluster.kubectl("-n", release.jobs, "delete", "job", name)
 
+    cluster.kubectl("-n", release.namespace, "create", "job", "now", "--from=cronjob/stemjob-sweep")
     [pod] = wait_for("the sweep's pod", lambda: cluster.pods_of(release.namespace, "now"))
-    assert pod.spec
-    assert pod.spec.containers[0].command == ["python", "-m", "api.sweep"]
+    [container] = release.manifests().sweep_pod["containers"]
+    python, *arguments = container["command"]
+    assert python == "python"
+    told = release.told(container, pod) | {
+        "STORAGE_EMULATOR_HOST": gcs_server.url,
+        "PATH": os.environ["PATH"],
+    }
+    subprocess.run([sys.executable, *arguments], env=told, cwd=REPOSITORY, check=True, timeout=60)
+
+    assert cluster.batch.read_namespaced_job(name, release.jobs).metadata
 
 
 def test_an_upgrade_changes_template_and_policy_and_rolls_the_api(release: Release, cluster: Cluster) -> None:
