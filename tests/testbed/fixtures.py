@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.testbed import image_store
 from tests.testbed.gcs import GcsServer, running_gcs_server
-from tests.testbed.requirements import require
+from tests.testbed.requirements import require, require_image_builder
 
 if TYPE_CHECKING:
     from tests.testbed.cluster import Cluster
@@ -68,6 +69,22 @@ def node_namespace(node_cluster: NodeCluster) -> Iterator[str]:
     name = node_cluster.make_namespace()
     yield name
     node_cluster.remove_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def api_image() -> str:
+    """The name of the API's image in `image_store`, built from the repository as it is."""
+    require_image_builder()
+    image_store.build("Dockerfile.api", image_store.API)
+    return image_store.API
+
+
+@pytest.fixture(scope="session")
+def runner_image() -> str:
+    """The same of the runner's. The first time it takes minutes; its tests need a time-out that allows it."""
+    require_image_builder()
+    image_store.build("Dockerfile.runner", image_store.RUNNER)
+    return image_store.RUNNER
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.testbed import node_settings
+from tests.testbed import image_store, images, node_settings
 from tests.testbed.cluster import TIMEOUT, Cluster, connected_to
 from tests.testbed.control_plane import PROGRAMS, ControlPlane, Plan, start_control_plane
-from tests.testbed.images import write_busybox_image
 from tests.testbed.network import Network, connected_network
 from tests.testbed.processes import Processes
 from tests.testbed.requirements import require, require_node
@@ -25,6 +24,7 @@ NAMESPACES = (
 CGROUPS = Path("/sys/fs/cgroup")
 NODE = "testbed-node"
 NODE_PROGRAMS = ("kubelet", "kube-proxy", "coredns")
+SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
 BUSYBOX_IMAGE = "testbed.local/busybox:1"
 
 
@@ -50,6 +50,19 @@ class NodeCluster(Cluster):
         self.on_node(
             "ctr", "-a", self.folder / "containerd.sock", "-n", "k8s.io", "images", "import", *naming, archive
         )
+
+    def use_built_image(self, built: str, name: str) -> None:
+        """Put an image of the testbed's own store (`image_store`) on the node without copying its files.
+
+        Args:
+            built: its name in the store.
+            name: its name on the node.
+        """
+        settings, layers = image_store.settings_of(built), image_store.layers_of(built)
+        archive = images.write_hollow_image(self.folder / "built.tar", name, settings, layers)
+        self.import_image(archive)
+        archive.unlink()
+        images.fill(self.folder / "containerd" / "root" / SNAPSHOTS)
 
     def pretend_gpus(self, count: int) -> None:
         """Let the node say that it has GPUs: pods that ask for one are bound to it, and run without."""
@@ -124,7 +137,7 @@ def start_containerd(processes: Processes, network: Network) -> None:
     processes.start("containerd", ["containerd", "--config", settings])
     processes.wait_ready("containerd", socket.exists)
     for image, command in ((node_settings.PAUSE_IMAGE, ["sleep", "1000000"]), (BUSYBOX_IMAGE, ["sh"])):
-        archive = write_busybox_image(folder / "image.tar", image, command)
+        archive = images.write_busybox_image(folder / "image.tar", image, command)
         processes.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "import", archive])
         archive.unlink()
 

@@ -1,14 +1,18 @@
-"""The Debian packages that the real node needs. The control plane and the bucket need none."""
+"""The Debian packages that the real node and the images need. The control plane and the bucket need none."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 """Where programs are; the last folders are not on everybody's path."""
+
+FOR_IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+"""What builds images: program -> the package that brings it."""
 
 NEEDED = {
     "containerd": "containerd",
@@ -22,16 +26,16 @@ NEEDED = {
     "unshare": "util-linux",
     "unzip": "unzip",
 }
-"""Program -> the package that brings it."""
+"""What the real node is made of: program -> the package that brings it."""
 
 
 class NotInstalledError(Exception):
     """A package could not be installed. The message says how to do it by hand."""
 
 
-def missing() -> list[str]:
+def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
     """Packages of which a program is not there."""
-    return sorted({package for program, package in NEEDED.items() if not find(program)})
+    return sorted({package for program, package in needed.items() if not find(program)})
 
 
 def find(program: str) -> str | None:
@@ -46,7 +50,7 @@ def command(names: list[str]) -> str:
 
 def install() -> None:
     """Install what is missing, as root."""
-    names = missing()
+    names = missing({**NEEDED, **FOR_IMAGES})
     if not names:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):

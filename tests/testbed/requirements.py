@@ -31,6 +31,15 @@ def require_node() -> None:
         missing_counterpart("a real node needs the right to make namespaces, which this container lacks")
 
 
+def require_image_builder() -> None:
+    """A machine on which images can be built: Linux, root, two Debian packages."""
+    if os.geteuid() != 0:
+        missing_counterpart("building images needs root: run the tests as root on Debian or Ubuntu")
+    absent = packages.missing(packages.FOR_IMAGES)
+    if absent:
+        missing_counterpart(f"building images needs packages: {packages.command(absent)}")
+
+
 def missing_counterpart(sentence: str) -> NoReturn:
     """Skip the test with this sentence; with CI=true fail, so that nothing goes untested unnoticed."""
     if os.environ.get("CI", "").lower() == "true":

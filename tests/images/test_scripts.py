@@ -1,0 +1,132 @@
+"""What runs inside a build refuses what must not become an image."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts.images import metadata, slim, torch_kind
+from tests.testbed import image_store
+from tests.testbed.requirements import require_image_builder
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "images"
+WEIGHTS = b"weights of a network"
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of files of weights."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "955717e8-8726e21a.th").write_bytes(WEIGHTS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as httpd:
+        threading.Thread(target=httpd.serve_forever).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/955717e8-8726e21a.th"
+        httpd.shutdown()
+
+
+def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A script as a Dockerfile runs it."""
+    command = [sys.executable, SCRIPTS / script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_torch_of_another_kind_than_asked_for_ends_the_build() -> None:
+    kinds = ("cuda", "cpu") if torch.version.cuda else ("cpu", "cuda")
+
+    assert run("torch_kind.py", kinds[0]).returncode == 0
+    refused = run("torch_kind.py", kinds[1])
+    assert refused.returncode == 1
+    assert f"TORCH={kinds[1]} was asked for, but the torch that was installed is" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "problem"),
+    [("cuda", "13.2", ""), ("cpu", None, ""), ("rocm", None, "TORCH is 'rocm', but it is cuda or cpu.")],
+)
+def test_the_kinds_of_torch(asked: str, cuda: str | None, problem: str) -> None:
+    assert torch_kind.problem(asked, cuda) == problem
+
+
+def test_weights_are_baked_in_with_their_checksums(server: str, tmp_path: Path) -> None:
+    done = run("weights.py", tmp_path / "weights", f"{server}#sha256={SHA256}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "weights").iterdir()}
+    assert found == {
+        "955717e8-8726e21a.th": WEIGHTS,
+        "SHA256SUMS": f"{SHA256}  955717e8-8726e21a.th\n".encode(),
+        "htdemucs.yaml": b"models: ['955717e8']\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rest", "sentence"),
+    [
+        (f"#sha256={'0' * 64}", f"has the SHA-256 {SHA256}, not {'0' * 64}."),
+        ("", "after the address of a file comes #sha256= and 64 hex digits."),
+        ("#sha256=8726e21a", "after the address of a file comes #sha256= and 64 hex digits."),
+        (f"-gone#sha256={SHA256}", "404"),
+    ],
+)
+def test_weights_that_are_not_those_that_were_meant_end_the_build(
+    server: str, tmp_path: Path, rest: str, sentence: str
+) -> None:
+    done = run("weights.py", tmp_path / "weights", server + rest)
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert list((tmp_path / "weights").iterdir()) == []
+
+
+@pytest.mark.timeout(600)
+def test_the_build_argument_decides_on_the_weights(server: str) -> None:
+    require_image_builder()
+    name = "testbed.local/weights:1"
+    build = {"dockerfile": "Dockerfile.runner", "name": name, "target": "weights"}
+
+    image_store.build(**build, WEIGHTS=f"{server}#sha256={SHA256}")
+    files = {path.name for layer in image_store.layers_of(name) for path in layer.glob("opt/weights/*")}
+    with pytest.raises(image_store.ImageError, match="has the SHA-256"):
+        image_store.build(**build, WEIGHTS=f"{server}#sha256={'0' * 64}")
+    image_store.remove(name)
+
+    assert files == {"955717e8-8726e21a.th", "SHA256SUMS", "htdemucs.yaml"}
+
+
+def test_without_weights_their_folder_is_there_and_empty(tmp_path: Path) -> None:
+    assert run("weights.py", tmp_path / "weights").returncode == 0
+    assert list((tmp_path / "weights").iterdir()) == []
+
+
+def test_what_is_never_used_goes_and_is_weighed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("triton/_C/lib.so", "torch/lib/libtorch.so", "torch/include/a.h", "numpy/ma/tests/test.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(bytes(1_500_000))
+
+    slim.main(tmp_path)
+
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ["torch/lib/libtorch.so"]
+    assert "without triton: 2 MB less" in capsys.readouterr().err
+
+
+def test_code_in_a_folder_says_its_version(tmp_path: Path) -> None:
+    metadata.main(SCRIPTS.parents[1] / "pyproject.toml", tmp_path)
+
+    [found] = distributions(path=[str(tmp_path)])
+    assert (found.metadata["Name"], found.version) == ("stemjob", "1.0.0")

@@ -1,0 +1,185 @@
+"""The whole product as a team runs it: both images on a real node, the chart, a song through its Service.
+
+The values are those for kind, so this is what `make kind-demo` does, but for making the cluster.
+"""
+
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import soundfile
+
+from contract.manifest import Manifest
+from contract.stores import open_store
+from contract.tracks import Track
+from tests.helm.chart import CHART, Helm
+from tests.helm.release import RELEASE, RESTRICTED
+from tests.testbed import binaries
+from tests.testbed.images import write_image
+from tests.testbed.node import NodeCluster
+from tests.testbed.requirements import require
+from tests.testbed.waiting import wait_for
+
+SONG = Path(__file__).parent / "data" / "lets_go_fishin.ogg"
+BUCKET_IMAGE = "docker.io/fsouza/fake-gcs-server:1.56.1"
+COLUMNS = r"STAGE:.metadata.labels.stemjob\.dev/stage,PROGRESS:.metadata.annotations.stemjob\.dev/progress"
+IMAGES_TIMEOUT = 1800
+"""Seconds; the first build of the images downloads gigabytes."""
+
+pytestmark = pytest.mark.timeout(IMAGES_TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The chart, installed."""
+
+    cluster: NodeCluster
+    namespace: str
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments)
+
+    def address(self, service: str) -> str:
+        """Where a Service answers."""
+        found = json.loads(self.kubectl("get", "service", service, "-o", "json"))["spec"]
+        return f"http://{found['clusterIP']}:{found['ports'][0]['port']}"
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.address(RELEASE), timeout=30, trust_env=False)
+
+    def answers(self) -> bool:
+        """Whether the Service leads to the API yet: the node learns of both a moment after they are made."""
+        with self.client() as client, suppress(httpx.ConnectError):
+            return client.get("/health").is_success
+        return False
+
+    @contextmanager
+    def watched(self, path: Path) -> Iterator[None]:
+        """`kubectl get jobs --watch` meanwhile; what it prints is in the file afterwards."""
+        kubectl = binaries.program("kubectl")
+        command = [kubectl, "--kubeconfig", self.cluster.kubeconfig, "-n", self.namespace, "get", "jobs"]
+        selector = "app.kubernetes.io/component=runner"
+        with path.open("w") as output:
+            watch = subprocess.Popen(
+                [*map(str, command), "--watch", "-l", selector, "-o", f"custom-columns={COLUMNS}"],
+                stdout=output,
+            )
+            try:
+                yield
+            finally:
+                watch.terminate()
+                watch.wait()
+
+
+@pytest.fixture(scope="module")
+def site(
+    node_cluster: NodeCluster, api_image: str, runner_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    put_bucket_image(node_cluster, folder)
+    for image in (api_image, runner_image):
+        node_cluster.use_built_image(image, image)
+    [program] = require("helm")
+    helm = Helm(program, folder)
+    namespace = node_cluster.make_namespace("kind", RESTRICTED)
+    where = ("--namespace", namespace, "--kubeconfig", str(node_cluster.kubeconfig))
+    helm("install", RELEASE, CHART, "--values", CHART / "values-kind.yaml", *where)
+    site = Site(node_cluster, namespace)
+    try:
+        site.kubectl("wait", "deployments", "--all", "--for=condition=Available", "--timeout=50s")
+        wait_for("the Service to answer", site.answers)
+        yield site
+        helm("uninstall", RELEASE, *where)
+    finally:
+        node_cluster.remove_namespace(namespace)
+
+
+def put_bucket_image(cluster: NodeCluster, folder: Path) -> None:
+    """The emulator of the bucket as an image, made of the testbed's own program."""
+    [program] = require("fake-gcs-server")
+    root = folder / "bucket"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "fake-gcs-server").hardlink_to(program)
+    cluster.import_image(write_image(folder / "bucket.tar", BUCKET_IMAGE, root))
+
+
+def separated(client: httpx.Client, site: Site) -> dict[str, Any]:
+    """The last answer about a song that was uploaded."""
+    with SONG.open("rb") as file:
+        answer = client.post("/process", files={"file": (SONG.name, file)}, data={"model": "bundled"})
+    assert answer.status_code == 200, answer.text
+    job: dict[str, Any] = answer.json()
+
+    def look() -> dict[str, Any] | None:
+        told: dict[str, Any] = client.get(f"/job/{job['job_id']}").json()
+        return None if told["status"] == "processing" else told
+
+    return wait_for("the end of the song", look, timeout=240, every=0.5)
+
+
+def test_a_song_goes_through_the_service_and_nine_tracks_come_back(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.client() as client, site.watched(tmp_path / "watched"):
+        job = separated(client, site)
+        assert job["status"] == "completed", (job, site.kubectl("get", "pods,events"))
+        archive = zipfile.ZipFile(io.BytesIO(client.get(f"/download/{job['job_id']}/all").content))
+        vocals = client.get(f"/download/{job['job_id']}/vocals").content
+
+    assert archive.testzip() is None
+    assert sorted(archive.namelist()) == sorted(f"{track}.wav" for track in Track)
+    assert archive.read("vocals.wav") == vocals
+    song = soundfile.info(SONG)
+    for track in Track:
+        info = soundfile.info(io.BytesIO(archive.read(f"{track}.wav")))
+        assert (info.frames, info.samplerate, info.channels) == (song.frames, song.samplerate, song.channels)
+
+    seen = [line.split() for line in (tmp_path / "watched").read_text().splitlines()[1:]]
+    stages = list(dict.fromkeys(stage for stage, _ in seen))
+    shown = [float(progress) for _, progress in seen if progress != "<none>"]
+    assert stages[0] == "queued"
+    assert stages[-1] == "completed"
+    assert "audio_separation" in stages
+    assert len(set(shown)) >= 2
+    assert shown == sorted(shown)
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", site.address("stemjob-bucket"))
+    store = open_store("gs://songs/stemjob")
+    folder = f"jobs/{job['job_id']}"
+    lies = {info.key: info.size for info in store.list(f"{folder}/")}
+    tracks = {key for key in lies if key.endswith(".wav")}
+    assert {job["outputs"][track].rpartition("/")[2] for track in Track} == {
+        key.rpartition("/")[2] for key in tracks
+    }
+    assert lies.keys() - tracks == {f"{folder}/{name}" for name in ("job.json", "input.ogg", "manifest.json")}
+    manifest = Manifest.model_validate_json(b"".join(store.read(f"{folder}/manifest.json")))
+    assert manifest.device == "cpu"
+    assert manifest.versions["stemjob"] == "1.0.0"
+
+
+def test_the_api_is_healthy_and_ready_behind_its_service(site: Site) -> None:
+    with site.client() as client:
+        health, ready = client.get("/health"), client.get("/ready")
+
+    assert (health.status_code, health.json()["status"]) == (200, "healthy")
+    assert ready.status_code == 200, ready.text
+
+
+def test_containers_are_user_10001_and_cannot_write_to_their_image(site: Site) -> None:
+    tried = (
+        "import errno, os\n"
+        "try: open('/var/tmp/file', 'w')\n"
+        "except OSError as error: print(os.getuid(), os.getgid(), errno.errorcode[error.errno])"
+    )
+
+    said = site.kubectl("exec", "deployment/stemjob-api", "--", "python", "-c", tried)
+
+    assert said.split() == ["10001", "10001", "EROFS"]
