@@ -32,11 +32,13 @@ def main() -> int:
     for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops in order, then raises the signal once more
         signal.signal(stop, lambda *_: None)
     # h11, not httptools: it limits the headers of a request to 64 KiB.
-    config = uvicorn.Config(
-        create_app(backend), http="h11", log_config=None, access_log=False, timeout_graceful_shutdown=5
+    app = create_app(backend)
+    server = uvicorn.Server(
+        uvicorn.Config(app, http="h11", log_config=None, access_log=False, timeout_graceful_shutdown=5)
     )
+    app.state.watches.stopping = lambda: server.should_exit
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     return 0
 
 

@@ -11,9 +11,10 @@ from api.errors import add_error_handlers
 from api.middleware import LastResort, RequestMiddleware
 from api.openapi import describe
 from api.readiness import Readiness
-from api.routes import buffered, downloads, jobs, system, uploads
+from api.routes import buffered, downloads, events, jobs, system, uploads
 from api.transfers import Transfers
 from api.version import VERSION
+from api.watching import Watches
 from api.wiring import Backend
 
 _DESCRIPTION = "Upload a song, get nine tracks back. Every refusal is `{detail, code}`; see each answer."
@@ -34,12 +35,15 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.settings = settings
     app.state.service = backend.service
     app.state.readiness = Readiness(backend.service.store, backend.launcher)
+    app.state.watches = Watches(backend.service, settings.event_streams)
     app.state.transfers = Transfers(settings.transfers, settings.transfer_idle_seconds)
     add_error_handlers(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.include_router(system.router)
     if settings.body_limit_mb is not None:
         app.include_router(buffered.router)  # first: it stands for what others have at its addresses
+    else:
+        app.include_router(events.router)  # no stream where answers leave in one piece
     app.include_router(uploads.router)
     app.include_router(jobs.router)
     app.include_router(downloads.router)

@@ -77,6 +77,9 @@ class ApiSettings(BaseSettings):
     transfer_idle_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120, description="An upload or download that moves no byte for so long is ended."
     )
+    event_streams: Annotated[int, Field(ge=1)] = Field(
+        default=100, description="Streams of events at once; one more is answered 503 with Retry-After."
+    )
     webhook_secret: SecretStr | None = Field(
         default=None,
         description="Signs webhooks; without it uploads cannot ask for one. `whsec_` and 24 to 64 random "

@@ -1,15 +1,14 @@
 """Webhooks of a real server: from the upload to the message, and over the server's death."""
 
 import threading
+from typing import BinaryIO
 
 from standardwebhooks import Webhook as Verifier
 
-from api.settings import ApiSettings
-from api.webhooks import PAUSES, deliver_due
-from contract import clock
+from api.webhooks import PAUSES
 from tests.api.conftest import Serve
 from tests.api.receiver import receiving, status
-from tests.api.test_webhooks import SECRET, expect, left
+from tests.api.test_webhooks import SECRET, expect, left, sweep
 from tests.audio import song
 
 SENDING = {
@@ -35,16 +34,19 @@ def test_who_uploads_is_told_of_the_end(serve: Serve) -> None:
 def test_a_message_that_was_under_way_when_its_sender_was_killed_is_sent_again(serve: Serve) -> None:
     server = serve(**SENDING)
     killed = threading.Event()
+
+    def never_answer(_: BinaryIO) -> None:
+        killed.wait()
+
     with receiving() as receiver:
-        receiver.answer = lambda _: killed.wait()
+        receiver.answer = never_answer
         expect(server.store, receiver.url)
         receiver.wait_for(1)
         server.kill()
         killed.set()
         receiver.answer = status(204)
-        settings = ApiSettings(webhook_secret=SECRET, callback_hosts=("127.0.0.1",))
 
-        deliver_due(server.store, settings, clock.now() + PAUSES[0])
+        sweep(server.store, PAUSES[0])
 
     first, second = receiver.messages
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
