@@ -22,7 +22,7 @@ from contract.clock import Timestamp
 from contract.job import InputObject, JobOptions
 from contract.layout import input_key, job_key, upload_key
 from contract.record import Record
-from contract.stores import CREATE_ONLY, DirectStore, Store
+from contract.stores import DirectStore, Store
 
 USABLE_FOR = timedelta(minutes=55)
 """A little less than the hour after which the sweep deletes what has not become a job."""
@@ -76,7 +76,6 @@ def offer(store: Store, settings: ApiSettings, request: UploadRequest, origin: s
         upload_key(upload_id),
         Announcement(file_name=file_name, size=request.size).to_json(),
         content_type="application/json",
-        if_generation=CREATE_ONLY,
     )
     url = store.upload_url(
         input_key(upload_id, extension), content_type=media_type, size=request.size, origin=origin

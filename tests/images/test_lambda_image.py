@@ -24,15 +24,20 @@ NOWHERE = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def function() -> Iterator[LambdaFunction]:
+def image() -> str:
     require_image_builder()
     image_store.build("Dockerfile.lambda", IMAGE)
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def function(image: str) -> Iterator[LambdaFunction]:
     settings = {
         "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
         "STEMJOB_STORE": "gs://bucket",
         "STEMJOB_KUBECONFIG": NOWHERE,
     }
-    with running_image(IMAGE, settings) as function:
+    with running_image(image, settings) as function:
         yield function
 
 
@@ -46,11 +51,9 @@ def test_the_image_answers_an_event(function: LambdaFunction) -> None:
     assert (song.status, json.loads(song.body)["code"]) == (503, "store_unavailable"), function.log()
 
 
-def test_the_image_is_small_and_has_what_aws_asks_of_it() -> None:
-    require_image_builder()
-    image_store.build("Dockerfile.lambda", IMAGE)
+def test_the_image_is_small_and_has_what_aws_asks_of_it(image: str) -> None:
+    settings = image_store.settings_of(image)
 
-    settings = image_store.settings_of(IMAGE)
     assert settings["Entrypoint"] == ["python", "-m", "awslambdaric"]
     assert settings["Cmd"] == ["api.lambda_handler.handler"]
-    assert image_store.size_of(IMAGE) < 250_000_000
+    assert image_store.size_of(image) < 250_000_000

@@ -7,19 +7,19 @@ from where it is taken, once; its hash is pinned here.
 import fcntl
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.testbed import image_store, packages
 from tests.testbed.binaries import cache_folder
 from tests.testbed.processes import Processes, answers, direct, free_ports
 from tests.testbed.requirements import missing_counterpart
@@ -55,43 +55,59 @@ class LambdaFunction:
 
 @contextmanager
 def running_function(handler: str, environment: Mapping[str, str]) -> Iterator[LambdaFunction]:
-    """Start a function of this repository, with nothing in its environment but what Lambda and we put there.
+    """Start a function of this repository.
 
     Args:
         handler: module and function, as Lambda is told them.
         environment: the function's settings.
     """
+    command = [sys.executable, "-m", "awslambdaric", handler]
+    with _running([], command, {"PYTHONPATH": str(REPOSITORY), **environment}) as function:
+        yield function
+
+
+@contextmanager
+def running_image(image: str, environment: Mapping[str, str]) -> Iterator[LambdaFunction]:
+    """Start the function of an image in `image_store`: its files and nothing else, read-only but for /tmp."""
+    settings = image_store.settings_of(image)
+    layers = ":".join(str(layer) for layer in reversed(image_store.layers_of(image)))
+    with tempfile.TemporaryDirectory() as root:
+        mounts = (
+            f"mount -t overlay -o lowerdir={layers} image {root} && "
+            f"mount -t tmpfs -o mode=1777 tmp {root}/tmp && mount --rbind /dev {root}/dev && "
+            'exec "$@"'
+        )
+        own = ["chroot", f"--userspec={settings['User']}", root, "env", "-C", settings["WorkingDir"]]
+        command = [*own, *settings["Env"], *settings["Entrypoint"], *settings["Cmd"]]
+        with _running(["unshare", "--mount", "sh", "-c", mounts, "sh"], command, environment) as function:
+            yield function
+
+
+@contextmanager
+def _running(
+    before: Sequence[str], command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[LambdaFunction]:
+    """The emulator around a command, after what prepares the ground, in an environment as on Lambda."""
     program = _emulator()
     port, runtime_port = free_ports(2)
-    with Processes() as processes:
-        processes.start(
-            "lambda",
-            [
-                *(
-                    "env",
-                    "-i",
-                    *(f"{name}={value}" for name, value in _lambda_variables(environment).items()),
-                ),
-                program,
-                *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
-                *("--runtime-api-address", f"127.0.0.1:{runtime_port}"),
-                *(sys.executable, "-m", "awslambdaric", handler),
-            ],
-        )
-        processes.wait_ready("lambda", lambda: answers("127.0.0.1", port))
-        yield LambdaFunction(f"http://127.0.0.1:{port}", processes)
-
-
-def _lambda_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(REPOSITORY),
+    variables = {
+        "PATH": packages.SEARCH_PATH,
         "AWS_LAMBDA_FUNCTION_NAME": "stemjob",
         "AWS_LAMBDA_FUNCTION_TIMEOUT": "60",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
         "AWS_REGION": "eu-central-1",
         **environment,
     }
+    emulator = [
+        str(program),
+        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+        *("--runtime-api-address", f"127.0.0.1:{runtime_port}"),
+    ]
+    only = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+    with Processes() as processes:
+        processes.start("lambda", [*only, *before, *emulator, *command])
+        processes.wait_ready("lambda", lambda: answers("127.0.0.1", port))
+        yield LambdaFunction(f"http://127.0.0.1:{port}", processes)
 
 
 def _emulator() -> Path:

@@ -104,6 +104,7 @@ def test_a_token_is_sent_and_renewed_after_ten_minutes(monkeypatch: pytest.Monke
     monkeypatch.setattr("time.time", lambda: began + 610)
     second = sent()
     assert "ANOTHER" in opened(second.removeprefix("Bearer "))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A-THIRD")
     assert sent() == second
 
 
