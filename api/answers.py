@@ -139,3 +139,6 @@ class Configuration(BaseModel):
     )
     models: Annotated[tuple[str, ...], Field(description="Values of the option `model`.")]
     max_duration_seconds: float
+    body_limit_mb: Annotated[
+        float | None, Field(description="A file of more MB must go the way of POST /uploads.")
+    ] = None

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import psutil
 import pytest
@@ -40,13 +41,18 @@ def separate(server: Server, name: str, content: bytes, **options: str) -> dict[
     """The job's last answer."""
     with server.client() as client:
         answer = client.post("/process", files={"file": (name, content)}, data=options)
-        assert answer.status_code == 200, answer.text
-        job: dict[str, Any] = answer.json()
-        deadline = time.monotonic() + 120
-        while job["status"] == "processing":
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-            job = client.get(job["links"]["self"]).json()
+        return wait_for_the_end(client, answer)
+
+
+def wait_for_the_end(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+    """The last answer about a job that was just made."""
+    assert answer.status_code == 200, answer.text
+    job: dict[str, Any] = answer.json()
+    deadline = time.monotonic() + 120
+    while job["status"] == "processing":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        job = client.get(job["links"]["self"]).json()
     return job
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from contract.stores import open_store
 from contract.tracks import Track
+from tests.api.buckets import send
 from tests.api.conftest import Server
 from tests.audio import song
-from tests.test_main_job import download, separate
+from tests.test_main_job import download, separate, wait_for_the_end
 from tests.testbed.gcs import GcsServer
 
 
@@ -51,10 +52,15 @@ def test_a_song_goes_through_the_bucket_and_nine_tracks_come_back(
     assert list(server.folder.rglob("*.wav")) == []
 
 
-def test_parts_and_the_archive_stream_out_of_the_bucket(server: Server) -> None:
-    job = separate(server, "song.wav", song(1.0))
-
+def test_a_song_sent_straight_to_the_bucket_is_separated_and_streams_out_of_it(server: Server) -> None:
+    content = song(1.0)
     with server.client() as client:
+        offer = client.post("/uploads", json={"filename": "song.wav", "size": len(content)}).json()
+        assert send(offer, content) == 200
+        job = wait_for_the_end(
+            client, client.post("/process", files={"upload_id": (None, offer["upload_id"])})
+        )
+
         address = f"/download/{job['job_id']}/vocals"
         whole = client.get(address)
         part = client.get(address, headers={"Range": "bytes=1000-1999"})

@@ -39,4 +39,5 @@ async def config(request: Request) -> Configuration:
         supported_formats=SUPPORTED_FORMATS,
         models=settings.models,
         max_duration_seconds=settings.max_duration_seconds,
+        body_limit_mb=settings.body_limit_mb,
     )

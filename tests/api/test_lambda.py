@@ -122,11 +122,13 @@ def test_every_sender_takes_a_song_by_reference_and_starts_its_job(
 def test_a_small_song_comes_in_base64_and_a_large_one_is_told_where_to_go(
     function: LambdaFunction, bucket: DirectStore
 ) -> None:
+    config = answered(function.invoke(http_api(Asked("GET", "/config"))))
     small = answered(function.invoke(http_api(form(("file", SONG)))))
     before = [info.key for info in bucket.list("jobs/")]
     # In Base64 this is just below the 6 MB that Lambda lets through.
     large = answered(function.invoke(rest_api(form(("file", SONG + bytes(4_500_001 - len(SONG)))))))
 
+    assert json.loads(config.body)["body_limit_mb"] == 4.5
     assert small.status == 200
     assert b"".join(bucket.read(input_key(json.loads(small.body)["job_id"], "wav"))) == SONG
     assert refusal(large) == (413, "too_large")
