@@ -9,6 +9,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from api.app import create_app
+from api.metrics import serve_metrics
 from api.settings import ApiSettings, problem_of
 from api.wiring import open_backend
 from contract.logs import configure_logs
@@ -22,6 +23,8 @@ def main() -> int:
         settings = ApiSettings()
         listener = _listen(host, _port(os.environ.get("PORT") or "8000"), settings.transfer_idle_seconds)
         configure_logs(settings.log_level)
+        if settings.metrics_port is not None:
+            serve_metrics(host, settings.metrics_port)
         backend = open_backend(settings)
     except ValidationError as error:
         return _refuse(problem_of(error))

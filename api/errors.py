@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from api.launchers import LauncherUnavailable, LaunchRefused, QuotaExceeded
+from api.metrics import count_refusal
 from contract.stores import StoreError
 
 log = structlog.get_logger(__name__)
@@ -107,6 +108,7 @@ class ErrorAnswer(BaseModel):
 
 def error_response(refusal: Refusal) -> JSONResponse:
     """The refusal as an HTTP answer."""
+    count_refusal(refusal.code)
     body = {"detail": refusal.detail, "code": refusal.code.value}
     return JSONResponse(body, refusal.status, refusal.headers)
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.downloads import Interrupted
 from api.errors import error_response, internal_error
+from api.metrics import count_request
 from api.version import VERSION
 
 log = structlog.get_logger("api.access")
@@ -48,6 +49,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send_marked)
         finally:
             seconds = round(time.perf_counter() - started, 6)
+            count_request(scope, status, seconds)
             job = scope.get("path_params", {}).get("job_id")  # the router puts it there
             about = {"job_id": job} if job else {}
             log.info(

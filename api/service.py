@@ -15,6 +15,7 @@ from api.intake import Intake
 from api.launchers import Launcher, LauncherUnavailable, LaunchRefused, Observation
 from api.listing import Listing, Query
 from api.marks import enter, strike
+from api.metrics import count_job
 from api.settings import ApiSettings
 from api.song import Upload
 from api.status import fold, may_have_a_manifest
@@ -92,6 +93,7 @@ class Service:
         except LaunchRefused:
             self._undo(upload, record, idempotency_key)
             raise
+        count_job(record.input.size)
         log.info("job_created", job_id=record.job_id, file_name=record.file_name, bytes=record.input.size)
         return view(fold(record, None, self._first_look(record.job_id), clock.now()))
 

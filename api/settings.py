@@ -105,6 +105,10 @@ class ApiSettings(BaseSettings):
         description="Origins of web pages, separated by commas, that may list and delete jobs "
         "(`https://music.example`); pages of any origin may do everything else.",
     )
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        default=None,
+        description="Port of `/metrics` for Prometheus, beside the API's own; by default there is none.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least level that is logged."
     )
