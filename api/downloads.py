@@ -62,7 +62,7 @@ class DownloadResponse(StreamingResponse):
     def __init__(self, request: Request, download: Download, transfers: Transfers) -> None:
         """Raises Refusal when the asked range lies past the end."""
         self._download, self._transfers = download, transfers
-        known = etag_matches(request.headers.get("if-none-match"), download.etag)
+        known = etag_matches(", ".join(request.headers.getlist("if-none-match")), download.etag)
         self._part = None if known else _asked_part(request, download)
         self._bodiless = known or request.method == "HEAD"
         headers = {"ETag": download.etag, "Accept-Ranges": "bytes"}

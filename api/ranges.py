@@ -55,10 +55,8 @@ def asked_range(range_header: str | None, if_range: str | None, etag: str, size:
     return ByteRange(start, end - start, size)
 
 
-def etag_matches(if_none_match: str | None, etag: str) -> bool:
+def etag_matches(if_none_match: str, etag: str) -> bool:
     """Whether the client has this very content already."""
-    if if_none_match is None:
-        return False
     known = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
     return "*" in known or etag.removeprefix("W/") in known
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Access:
         eks_cluster: name of an EKS cluster, to be entered as the role whose AWS credentials are found.
     """
 
-    kubeconfig: str | None = None
+    kubeconfig: str | None = field(default=None, repr=False)
     kubeconfig_secret: str | None = None
     eks_cluster: str | None = None
 
