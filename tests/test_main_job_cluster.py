@@ -1,11 +1,14 @@
 """The whole product as a team runs it: both images on a real node, the chart, a song through its Service.
 
-The values are those for kind, so this is what `make kind-demo` does, but for making the cluster.
+What `make kind-up` and `make kind-demo` do, but for making the cluster and loading the images, is done by the
+very same commands: `scripts/kind.sh install` and `scripts.demo` with the address of the node's port.
 """
 
 import io
 import json
+import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,15 +23,16 @@ import soundfile
 from contract.manifest import Manifest
 from contract.stores import open_store
 from contract.tracks import Track
-from tests.helm.chart import CHART, Helm
-from tests.helm.release import RELEASE, RESTRICTED
-from tests.testbed import binaries
+from tests.helm.chart import REPOSITORY, Helm
+from tests.helm.release import RELEASE
+from tests.testbed import binaries, image_store, objects
 from tests.testbed.images import write_image
 from tests.testbed.node import NodeCluster
 from tests.testbed.requirements import require
 from tests.testbed.waiting import wait_for
 
 SONG = Path(__file__).parent / "data" / "lets_go_fishin.ogg"
+KIND = REPOSITORY / "scripts" / "kind.sh"
 BUCKET_IMAGE = "docker.io/fsouza/fake-gcs-server:1.56.1"
 COLUMNS = r"STAGE:.metadata.labels.stemjob\.dev/stage,PROGRESS:.metadata.annotations.stemjob\.dev/progress"
 IMAGES_TIMEOUT = 1800
@@ -43,6 +47,12 @@ class Site:
 
     cluster: NodeCluster
     namespace: str
+    helm: Helm
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """Arguments of Helm's."""
+        return ("--namespace", self.namespace, "--kubeconfig", str(self.cluster.kubeconfig))
 
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments)
@@ -87,19 +97,16 @@ def site(
     put_bucket_image(node_cluster, folder)
     for image in (api_image, runner_image):
         node_cluster.use_built_image(image, image)
-    [program] = require("helm")
-    helm = Helm(program, folder)
-    namespace = node_cluster.make_namespace("kind", RESTRICTED)
-    where = ("--namespace", namespace, "--kubeconfig", str(node_cluster.kubeconfig))
-    helm("install", RELEASE, CHART, "--values", CHART / "values-kind.yaml", *where)
-    site = Site(node_cluster, namespace)
+    helm, kubectl = require("helm", "kubectl")
+    site = Site(node_cluster, "stemjob", Helm(helm, folder))
+    programs = {"HELM": str(helm), "KUBECTL": str(kubectl), "KUBECONFIG": str(node_cluster.kubeconfig)}
     try:
-        site.kubectl("wait", "deployments", "--all", "--for=condition=Available", "--timeout=50s")
+        subprocess.run(["sh", KIND, "install"], env=site.helm.environment | programs, check=True)
         wait_for("the Service to answer", site.answers)
         yield site
-        helm("uninstall", RELEASE, *where)
+        site.helm("uninstall", RELEASE, *site.where)
     finally:
-        node_cluster.remove_namespace(namespace)
+        node_cluster.remove_namespace(site.namespace)
 
 
 def put_bucket_image(cluster: NodeCluster, folder: Path) -> None:
@@ -165,6 +172,23 @@ def test_a_song_goes_through_the_service_and_nine_tracks_come_back(
     assert manifest.versions["stemjob"] == "1.0.0"
 
 
+def test_helm_test_and_kind_demo_separate_songs_at_once(site: Site, tmp_path: Path) -> None:
+    """The demo comes in by the node's port, as it would from the machine on which kind runs."""
+    port = json.loads(site.kubectl("get", "service", RELEASE, "-o", "json"))["spec"]["ports"][0]["nodePort"]
+    url = f"http://{site.cluster.network.node}:{port}"
+    command = [sys.executable, "-m", "scripts.demo", str(SONG), url]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        tested = site.helm("test", RELEASE, "--logs", "--timeout", "250s", *site.where)
+        assert demo.stdout
+        shown = demo.stdout.read()
+
+    assert "Nine tracks came of it." in tested
+    assert demo.returncode == 0, shown
+    assert "Model bundled, computed on cpu." in shown
+    assert len(list((tmp_path / "demo-output").iterdir())) == 9
+
+
 def test_the_api_is_healthy_and_ready_behind_its_service(site: Site) -> None:
     with site.client() as client:
         health, ready = client.get("/health"), client.get("/ready")
@@ -183,3 +207,30 @@ def test_containers_are_user_10001_and_cannot_write_to_their_image(site: Site) -
     said = site.kubectl("exec", "deployment/stemjob-api", "--", "python", "-c", tried)
 
     assert said.split() == ["10001", "10001", "EROFS"]
+
+
+def test_the_runners_image_has_what_the_reference_needs(site: Site) -> None:
+    """librosa compiles some of its code when it is first used, where its home is: the image is read-only."""
+    script = (
+        "import numpy, os\n"
+        "from librosa.effects import hpss\n"
+        "from pyloudnorm import Meter\n"
+        "noise = numpy.random.default_rng(0).normal(0, 0.1, 44_100).astype('float32')\n"
+        "parts = hpss(noise)\n"
+        "print(os.getuid(), len(parts), Meter(44_100).integrated_loudness(noise) < 0)"
+    )
+    home = {"name": "home", "mountPath": "/scratch"}
+    container = objects.container(
+        image_store.RUNNER,
+        ["python", "-c", script],
+        env=[{"name": "XDG_CACHE_HOME", "value": "/scratch/cache"}, {"name": "HOME", "value": "/scratch"}],
+        volumeMounts=[home],
+    )
+    site.cluster.apply(
+        objects.pod("reference", container, volumes=[{"name": "home", "emptyDir": {}}]),
+        namespace=site.namespace,
+    )
+
+    site.kubectl("wait", "pod/reference", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=55s")
+
+    assert site.kubectl("logs", "reference").split() == ["10001", "2", "True"]

@@ -41,7 +41,7 @@ class Helm:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
             check=False,
         )
         if done.returncode:

@@ -1,4 +1,4 @@
-"""`make kind-up` and `make kind-demo`: all of it but the cluster itself, the images and Docker."""
+"""`make kind-up` and `make kind-demo` without containers; tests/test_main_job_cluster.py has the rest."""
 
 import subprocess
 import sys
@@ -74,19 +74,6 @@ def run_demo(folder: Path, url: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.mark.timeout(200)
-def test_helm_test_and_kind_demo_separate_a_song_with_an_api_that_runs(serve: Serve, tmp_path: Path) -> None:
-    server = serve(STEMJOB_LOCAL_CONCURRENCY="2")
-    with run_helm_test(server.url) as test, run_demo(tmp_path, server.url) as demo:
-        tested, shown = test.communicate()[0], demo.communicate()[0]
-
-    assert test.returncode == 0, tested
-    assert tested.splitlines()[-1] == "Nine tracks came of it."
-    assert demo.returncode == 0, shown
-    assert "demo-output/vocals.wav" in shown
-    assert len(list((tmp_path / "demo-output").iterdir())) == 9
 
 
 def test_without_an_api_both_say_so(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from api.launchers.kubernetes.template import load_template
+from api.settings import ApiSettings
 from api.version import VERSION
+from runner.settings import RunnerSettings
 from tests.helm.chart import CHART, Helm, Object, environment
 
 DEFAULTS: Object = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -204,18 +206,26 @@ def test_secrets_are_named_and_never_given(helm: Helm) -> None:
         }
     )
 
-    sweep = rendered.get("CronJob", "stemjob-sweep")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    for pod in (rendered.api_pod, sweep, rendered.runner_pod):
+    for pod in (rendered.api_pod, rendered.sweep_pod, rendered.runner_pod):
         assert {"name": "gcs-key", "secret": {"secretName": "stemjob-gcs"}} in pod["volumes"]
         assert (
             environment(pod["containers"][0])["GOOGLE_APPLICATION_CREDENTIALS"] == "/etc/stemjob/gcs/key.json"
         )
         assert pod["imagePullSecrets"] == [{"name": "registry"}]
     reference = {"secretKeyRef": {"name": "stemjob-webhooks", "key": "signing"}}
-    for pod in (rendered.api_pod, sweep):
+    for pod in (rendered.api_pod, rendered.sweep_pod):
         assert {"name": "STEMJOB_WEBHOOK_SECRET", "valueFrom": reference} in pod["containers"][0]["env"]
     assert "WEBHOOK" not in rendered.template_text
     assert rendered.of("Secret") == []
+
+
+def test_every_variable_that_the_chart_sets_is_a_setting(helm: Helm) -> None:
+    rendered = helm.render(CHART / "examples" / "everything.yaml")
+
+    for pod, settings in ((rendered.api_pod, ApiSettings), (rendered.runner_pod, RunnerSettings)):
+        named = {each["name"] for each in pod["containers"][0]["env"]}
+        ours = {name.removeprefix("STEMJOB_").lower() for name in named if name.startswith("STEMJOB_")}
+        assert ours - set(settings.model_fields) == set()
 
 
 def test_jobs_may_live_in_a_namespace_of_their_own(helm: Helm) -> None:
