@@ -8,6 +8,9 @@ from contract.audio_header import AudioHeader, BadAudio, read_header
 from contract.job import SUPPORTED_FORMATS, InputObject, JobOptions
 from contract.limits import MAX_CHANNELS, SAMPLE_RATES
 
+_MAX_NAME = 255
+"""As on every common file system. Headers and links hold the name, percent-encoded."""
+
 MEDIA_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
 
 
@@ -26,10 +29,15 @@ class Upload:
 
 
 def name_and_extension(file_name: str | None) -> tuple[str, str]:
-    """The name without its path, and its extension. Raises Refusal `no_filename`, `unsupported_format`."""
+    """The name without its path, and its extension.
+
+    Raises Refusal `no_filename`, `unsupported_format`, and `invalid_request` for a name that is too long.
+    """
     name = _base_name(file_name or "")
     if not name:
         raise Refusal(RefusalCode.NO_FILENAME, "No filename provided")
+    if len(name) > _MAX_NAME:
+        raise Refusal(RefusalCode.INVALID_REQUEST, f"A file's name has at most {_MAX_NAME} characters.")
     return name, _extension(name)
 
 

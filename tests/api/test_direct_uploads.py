@@ -200,6 +200,12 @@ REFUSED: dict[str, tuple[Any, int, str, str]] = {
         "too_large",
         "The file is larger than 1 MB.",
     ),
+    "a name too long": (
+        {"filename": "a" * 252 + ".wav", "size": 5},
+        400,
+        "invalid_request",
+        "A file's name has at most 255 characters.",
+    ),
     "not an object": (
         [],
         400,

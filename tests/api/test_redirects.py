@@ -38,6 +38,14 @@ def job_id(bucket: DirectStore) -> str:
     return add_finished_job(bucket, 'Пісня "x".wav')
 
 
+def test_the_longest_name_fits_into_a_link(client: httpx.Client, bucket: DirectStore) -> None:
+    job_id = add_finished_job(bucket, "П" * 251 + ".wav")
+
+    _, headers = follow(client.get(f"/download/{job_id}/vocals"))
+
+    assert headers["Content-Disposition"].count("%D0%9F") == 251
+
+
 def manifest_of(store: DirectStore, job_id: str) -> Manifest:
     found = store.get(manifest_key(job_id))
     assert found is not None
