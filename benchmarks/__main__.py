@@ -1,6 +1,7 @@
 """Runs every benchmark and prints its table."""
 
-from benchmarks import polling
+from benchmarks import bundled, polling
 
 if __name__ == "__main__":
+    bundled.main()
     polling.main()

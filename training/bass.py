@@ -1,11 +1,10 @@
 """Synthesized bass lines: several oscillators and playing patterns."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from training.composition import Note, Song, near
+from training.shots import BASSES, SHARE, Shots, Voice
 from training.signals import (
     Signal,
     add_at,
@@ -18,9 +17,6 @@ from training.signals import (
     saw,
     sweep_lowpass,
 )
-
-Voice = Callable[[float, float], Signal]
-"""Renders one note from its frequency in Hz and its duration in seconds."""
 
 # 16th steps of a bar of four beats: (step, length in steps).
 _RHYTHMS: tuple[tuple[tuple[int, int], ...], ...] = (
@@ -129,11 +125,13 @@ def _line(rng: np.random.Generator, song: Song) -> list[Note]:
     return [note for note in notes if note.duration > 0.02]
 
 
-def render_bass(rng: np.random.Generator, song: Song, rate: int) -> NDArray[np.float64]:
+def render_bass(rng: np.random.Generator, song: Song, rate: int, shots: Shots | None) -> NDArray[np.float64]:
     """Bass stem of a song, dry, `[shape=(2, n)]`, the same in both channels as bass mostly is."""
     mono = np.zeros(round(song.seconds * rate))
     makers = (_string, _string, _analogue, _analogue, _sub, _fm)
     voice = makers[int(rng.integers(len(makers)))](rng, rate)
+    if shots and rng.random() < SHARE:
+        voice = shots.voice(rng, BASSES, rate)
     rendered: dict[tuple[float, float], Signal] = {}
     for note in _line(rng, song):
         key = (note.pitch, round(note.duration, 3))

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.composition import Song
+from training.shots import SHARE, Shots
 from training.signals import Signal, add_at, bandpass, highpass, lowpass, pan, phase_of
 
 # One character per 16th step of a bar of four beats: "x" accent, "o" soft, "." rest.
@@ -150,10 +151,12 @@ def _bar_hits(
     return hits
 
 
-def render_drums(rng: np.random.Generator, song: Song, rate: int) -> NDArray[np.float64]:
+def render_drums(rng: np.random.Generator, song: Song, rate: int, shots: Shots | None) -> NDArray[np.float64]:
     """Drum stem of a song, dry, `[shape=(2, n)]`."""
     out = np.zeros((2, round(song.seconds * rate)))
     kit = _kit(rng, rate)
+    if shots and rng.random() < SHARE:
+        kit |= shots.kit(rng, rate)
     groove = _GROOVES[int(rng.integers(len(_GROOVES)))]
     gains = {piece: float(rng.uniform(0.7, 1.15)) for piece in kit}
     width = float(rng.uniform(0.2, 1.0)) * float(rng.choice([-1.0, 1.0]))
@@ -165,7 +168,7 @@ def render_drums(rng: np.random.Generator, song: Song, rate: int) -> NDArray[np.
         for piece, step, velocity in hits:
             variants = kit[piece]
             toms += piece == "tom"
-            which = toms % 3 if piece == "tom" else int(rng.integers(len(variants)))
+            which = toms % len(variants) if piece == "tom" else int(rng.integers(len(variants)))
             gain = velocity * gains[piece] * _LEVELS[piece] * rng.uniform(0.85, 1.0)
             place = 0.5 * (which - 1) if piece == "tom" else _PANS[piece]
             start = song.time(bar, step) + (rng.normal(0.0, 0.003) if bar or step else 0.0)

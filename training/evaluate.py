@@ -2,6 +2,7 @@
 
 Usage:
     python -m training.evaluate [--model runner/models/bundled.safetensors] [--songs 12] [--seconds 20]
+        [--shots training/runs/shots-held-out.safetensors]
 """
 
 import argparse
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from training.composition import STEMS
 from training.model import Checkpoint, build_model
 from training.pool import HELD_OUT
+from training.shots import MissingError, Shots
 from training.synthesis import mix, synthesize
 
 _SILENT = 1e-4
@@ -58,14 +60,16 @@ def separate(model: HTDemucs, mixture: NDArray[np.float32]) -> dict[str, NDArray
     return {name: out[i].numpy() for i, name in enumerate(STEMS)}
 
 
-def evaluate(model: HTDemucs, seeds: list[int], seconds: float) -> dict[str, tuple[float, float, float]]:
+def evaluate(
+    model: HTDemucs, seeds: list[int], seconds: float, shots: Shots | None
+) -> dict[str, tuple[float, float, float]]:
     """Per stem the means over songs of: SI-SDR of the mixture, SI-SDR of the estimate, improvement (dB).
 
     Songs in which a stem is silent do not count for it.
     """
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in STEMS}
     for seed in seeds:
-        truth = synthesize(seed, seconds)
+        truth = synthesize(seed, seconds, shots=shots)
         mixture = mix(truth)
         estimates = separate(model, mixture)
         for name in STEMS:
@@ -109,10 +113,15 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shots", type=Path, help="one-shots for half of the parts; none unless told")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    try:
+        shots = Shots(options.shots) if options.shots else None
+    except MissingError as error:
+        raise SystemExit(str(error)) from error
     seeds = list(range(HELD_OUT, HELD_OUT + options.songs))
-    print(table(evaluate(load(options.model), seeds, options.seconds)))
+    print(table(evaluate(load(options.model), seeds, options.seconds, shots)))
 
 
 if __name__ == "__main__":

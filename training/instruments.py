@@ -1,11 +1,10 @@
 """Synthesized accompaniment: pads, organs, electric pianos, plucked strings, leads, bells, guitars."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from training.composition import Note, Song, near
+from training.shots import BROKEN, CHORDS, MELODIES, SHARE, Shots, Voice
 from training.signals import (
     Signal,
     add_at,
@@ -18,9 +17,6 @@ from training.signals import (
     saw,
     sweep_lowpass,
 )
-
-Voice = Callable[[float, float], Signal]
-"""Renders one note from its frequency in Hz and its duration in seconds."""
 
 _COMPING: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 4), (4, 4), (8, 4), (12, 4)),
@@ -199,7 +195,7 @@ def _melody(rng: np.random.Generator, song: Song) -> list[Note]:
     return notes
 
 
-def _layer(rng: np.random.Generator, song: Song, rate: int, which: int) -> Signal:
+def _layer(rng: np.random.Generator, song: Song, rate: int, which: int, shots: Shots | None) -> Signal:
     """One instrument, mono: which 0 plays chords, 1 broken chords, 2 a melody."""
     score = (_chords, _arpeggio, _melody)[which]
     makers = (
@@ -208,6 +204,8 @@ def _layer(rng: np.random.Generator, song: Song, rate: int, which: int) -> Signa
         (_lead, _bell, _plucked, _distorted, _organ),
     )[which]
     voice = makers[int(rng.integers(len(makers)))](rng, rate)
+    if shots and rng.random() < SHARE:
+        voice = shots.voice(rng, (CHORDS, BROKEN, MELODIES)[which], rate)
     out = np.zeros(round(song.seconds * rate))
     rendered: dict[tuple[float, float], Signal] = {}
     for note in score(rng, song):
@@ -218,13 +216,13 @@ def _layer(rng: np.random.Generator, song: Song, rate: int, which: int) -> Signa
     return out / (float(np.sqrt(np.mean(out**2))) + 1e-6)
 
 
-def render_other(rng: np.random.Generator, song: Song, rate: int) -> NDArray[np.float64]:
+def render_other(rng: np.random.Generator, song: Song, rate: int, shots: Shots | None) -> NDArray[np.float64]:
     """Accompaniment stem of a song, dry, `[shape=(2, n)]`: chords and up to two further layers."""
     out = np.zeros((2, round(song.seconds * rate)))
     layers = [0] + [which for which in (1, 2) if rng.random() < 0.4]
     for which in layers:
         gain = 1.0 if which == 0 else float(rng.uniform(0.4, 0.9))
-        layer = gain * _layer(rng, song, rate, which)
+        layer = gain * _layer(rng, song, rate, which, shots)
         if rng.random() < 0.5:
             # A short delay of one channel widens the image (Haas effect).
             late = int(rng.uniform(0.002, 0.015) * rate)

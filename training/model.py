@@ -18,7 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "segment": Fraction(3),
     "channels": 16,
     "dconv_comp": 4,
-    "dconv_depth": 1,
+    "dconv_depth": 2,
     # The default 1e-3 lets the residual branches come in over hundreds of epochs; here training is short.
     "dconv_init": 0.1,
     "t_layers": 2,

@@ -8,28 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.composition import STEMS
+from training.shots import Shots
 from training.synthesis import synthesize
 
 HELD_OUT = 1_000_000
 """Seeds from here on are for evaluation only; training uses those below."""
 
 
-def _render(task: tuple[Path, tuple[int, ...], int, int, float, int]) -> int:
+def _render(task: tuple[Path, tuple[int, ...], int, int, float, int, Path]) -> int:
     """Writes one song to its row of the array; a top-level function, as worker processes need it."""
-    path, shape, row, seed, seconds, rate = task
+    path, shape, row, seed, seconds, rate, shots = task
     pool = np.memmap(path, dtype=np.int16, mode="r+", shape=shape)
-    stems = synthesize(seed, seconds, rate)
+    stems = synthesize(seed, seconds, rate, Shots(shots))
     pool[row] = np.round(np.stack([stems[name] for name in STEMS]) * 32767.0).astype(np.int16)
     return row
 
 
 def open_pool(
-    folder: Path, songs: int, seconds: float, rate: int, first_seed: int = 0, workers: int = 2
+    folder: Path, shots: Path, songs: int, seconds: float, rate: int, first_seed: int = 0, workers: int = 2
 ) -> NDArray[np.int16]:
     """The pool as a read-only array `[shape=(songs, stems, 2, n)]`, rendered first where it is missing.
 
     Args:
         folder: keeps `pool.int16` (raw samples) and `pool.json` (what it holds).
+        shots: the file of one-shots that play half of the parts.
         songs: number of songs, with the seeds first_seed, first_seed + 1, ...
         seconds: length of each song.
         rate: sample rate in Hz.
@@ -37,6 +39,7 @@ def open_pool(
         workers: processes that render.
 
     Raises:
+        MissingError: the pool is not there and the one-shots are not either.
         ValueError: the seeds would reach into those held out for evaluation.
     """
     if first_seed + songs > HELD_OUT:
@@ -44,11 +47,18 @@ def open_pool(
     folder.mkdir(parents=True, exist_ok=True)
     path, note = folder / "pool.int16", folder / "pool.json"
     shape = (songs, len(STEMS), 2, round(seconds * rate))
-    contents = {"first_seed": first_seed, "songs": songs, "seconds": seconds, "rate": rate}
+    contents = {
+        "first_seed": first_seed,
+        "songs": songs,
+        "seconds": seconds,
+        "rate": rate,
+        "shots": shots.name,
+    }
     if not (note.is_file() and json.loads(note.read_text()) == contents):
+        Shots(shots)
         note.unlink(missing_ok=True)
         np.memmap(path, dtype=np.int16, mode="w+", shape=shape).flush()
-        tasks = [(path, shape, row, first_seed + row, seconds, rate) for row in range(songs)]
+        tasks = [(path, shape, row, first_seed + row, seconds, rate, shots) for row in range(songs)]
         with ProcessPoolExecutor(workers) as executor:
             for done, _ in enumerate(executor.map(_render, tasks), start=1):
                 if done % 20 == 0:

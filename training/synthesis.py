@@ -1,6 +1,6 @@
 """Synthesizes multitrack music: songs whose stems drums, bass, other and vocals are known exactly.
 
-Nothing is recorded, everything is computed from a seed with numpy and scipy.
+Everything is computed from a seed; one-shots of a soundfont can stand in for computed instruments.
 
 Usage:
     python -m training.synthesis --seed 1 --seconds 20 --out song.wav [--stems FOLDER]
@@ -17,14 +17,14 @@ from training.bass import render_bass
 from training.composition import STEMS, Song, compose
 from training.drums import render_drums
 from training.instruments import render_other
+from training.shots import Shots
 from training.signals import compress, room
 from training.voice import render_vocals
 
-_RENDER: dict[str, Callable[[np.random.Generator, Song, int], NDArray[np.float64]]] = {
+_PLAY: dict[str, Callable[[np.random.Generator, Song, int, Shots | None], NDArray[np.float64]]] = {
     "drums": render_drums,
     "bass": render_bass,
     "other": render_other,
-    "vocals": render_vocals,
 }
 
 # Level of each stem relative to the others in dB, and how far a song departs from it (+-).
@@ -39,11 +39,11 @@ _ROOMS = {
 }
 
 
-def _stem(seed: int, position: int, song: Song, rate: int) -> NDArray[np.float64]:
+def _stem(seed: int, position: int, song: Song, rate: int, shots: Shots | None) -> NDArray[np.float64]:
     """One finished stem `[shape=(2, n)]`, its sounding part at a level drawn around that of `_LEVELS`."""
     name = STEMS[position]
     rng = np.random.default_rng([seed, position + 1])
-    dry = _RENDER[name](rng, song, rate)
+    dry = _PLAY[name](rng, song, rate, shots) if name in _PLAY else render_vocals(rng, song, rate)
     decay, wet = _ROOMS[name]
     audio = room(dry, rng, rate, float(rng.uniform(*decay)), float(rng.uniform(*wet)))
     audio = compress(audio, rate, float(rng.uniform(0.0, 0.6)))
@@ -56,13 +56,16 @@ def _stem(seed: int, position: int, song: Song, rate: int) -> NDArray[np.float64
     return np.asarray(audio * (gain / (rms + 1e-9)), dtype=np.float64)
 
 
-def synthesize(seed: int, seconds: float, sample_rate: int = 44100) -> dict[str, NDArray[np.float32]]:
+def synthesize(
+    seed: int, seconds: float, sample_rate: int = 44100, shots: Shots | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Synthesizes one song as separate stems; the same arguments always give the same samples.
 
     Args:
         seed: names the song, 0 or more.
         seconds: length, more than 0; the first four bars contain all stems.
         sample_rate: in Hz, 8000 to 192000.
+        shots: sampled instruments that play about half of the parts; None computes all of them.
 
     Returns:
         The stems drums, bass, other and vocals in this order, each `[shape=(2, n)]` with
@@ -79,7 +82,7 @@ def synthesize(seed: int, seconds: float, sample_rate: int = 44100) -> dict[str,
         raise ValueError(f"seconds must be more than 0, not {seconds}")
     rng = np.random.default_rng([seed, 0])
     song = compose(rng, seconds)
-    stems = {name: _stem(seed, position, song, sample_rate) for position, name in enumerate(STEMS)}
+    stems = {name: _stem(seed, position, song, sample_rate, shots) for position, name in enumerate(STEMS)}
     mixture = np.sum(list(stems.values()), axis=0)
     scale = rng.uniform(0.5, 0.95) / (float(np.max(np.abs(mixture))) + 1e-9)
     return {name: (audio * scale).astype(np.float32) for name, audio in stems.items()}

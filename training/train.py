@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.composition import STEMS
 from training.model import ARGUMENTS, Checkpoint, build_model
 from training.pool import draw_batch, open_pool
+from training.shots import MissingError
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,16 @@ class Options:
     """What a run is made of; the defaults are the recipe of the bundled model."""
 
     folder: Path = Path("training/runs/default")
+    shots: Path = Path("training/runs/shots.safetensors")
     minutes: float = 40.0
     songs: int = 240
     song_seconds: float = 20.0
-    batch: int = 4
+    batch: int = 6
+    excerpt_seconds: float = 1.5
     learning_rate: float = 2e-3
     average_decay: float = 0.997
+    floor_db: float = -25.0
+    bass_weight: float = 3.0
     l1_weight: float = 0.0
     spectral_weight: float = 0.0
     seed: int = 1
@@ -43,22 +49,29 @@ class Options:
     device: str = "cpu"
 
 
-def error_level(estimate: Tensor, truth: Tensor, mixture: Tensor) -> Tensor:
-    """Mean level in dB of the errors of the stems relative to the mixture, bounded below at -10 dB.
+def error_level(
+    estimate: Tensor, truth: Tensor, mixture: Tensor, floor_db: float, bass_weight: float
+) -> Tensor:
+    """Mean level in dB of the errors of the stems relative to the mixture, bounded below at `floor_db`.
 
     The thresholded SNR of S. Wisdom et al., "Unsupervised Sound Separation Using Mixture Invariant Training",
     NeurIPS 2020, equation (2), with the power of the mixture in place of that of the stem, so that silent
     stems count too. The lower the bound, the steeper the loss of silent stems near silence: with -30 dB a new
-    model learned to be silent.
+    model learned to be silent. The higher the bound, the less a stem that is quieter than the others counts:
+    with -10 dB the bass stayed too quiet, because its errors were below the bound.
 
     Args:
         estimate: `[shape=(batch, stems, 2, n)]`.
         truth: the same shape.
         mixture: `[shape=(batch, 2, n)]`.
+        floor_db: below 0.
+        bass_weight: how often the bass counts where each other stem counts once.
     """
     power = mixture.square().mean(dim=(1, 2))[:, None] + 1e-6
     error = (estimate - truth).square().mean(dim=(2, 3))
-    return (10.0 * torch.log10(error / power + 0.1)).mean()
+    levels = 10.0 * torch.log10(error / power + 10.0 ** (floor_db / 10.0))
+    weights = torch.tensor([bass_weight if name == "bass" else 1.0 for name in STEMS], device=levels.device)
+    return (levels.mean(dim=0) * weights).sum() / weights.sum()
 
 
 def spectral_loss(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -148,7 +161,7 @@ class Trainer:
         """One step of the optimizer; returns the loss."""
         # The step is part of the seed, so that a resumed run draws what an uninterrupted one would have.
         rng = np.random.default_rng([self.options.seed, self.step])
-        length = int(ARGUMENTS["segment"] * ARGUMENTS["samplerate"])
+        length = round(self.options.excerpt_seconds * ARGUMENTS["samplerate"])
         drawn = draw_batch(rng, self.pool, self.options.batch, length)
         truth = torch.from_numpy(drawn).to(self.options.device)
         mixture = truth.sum(dim=1)
@@ -160,7 +173,7 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.options.device, dtype=torch.bfloat16):
             estimate = self.model(mixture)
-        loss = error_level(estimate.float(), truth, mixture)
+        loss = error_level(estimate.float(), truth, mixture, self.options.floor_db, self.options.bass_weight)
         if self.options.l1_weight > 0.0:
             loss = loss + self.options.l1_weight * functional.l1_loss(estimate.float(), truth)
         if self.options.spectral_weight > 0.0:
@@ -202,14 +215,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the small separation model.")
     for name, default in vars(Options()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.set_defaults(folder=Options.folder)
-    arguments = vars(parser.parse_args())
-    options = Options(**{**arguments, "folder": Path(arguments["folder"])})
+    options = Options(**vars(parser.parse_args()))
     torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
-    pool = open_pool(
-        options.folder.parent / "pool", options.songs, options.song_seconds, int(ARGUMENTS["samplerate"])
-    )
+    folder, rate = options.folder.parent / "pool", int(ARGUMENTS["samplerate"])
+    try:
+        pool = open_pool(folder, options.shots, options.songs, options.song_seconds, rate)
+    except MissingError as error:
+        raise SystemExit(str(error)) from error
     trainer = Trainer(options, pool)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, trainer.stop)

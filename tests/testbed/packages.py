@@ -1,4 +1,4 @@
-"""The Debian packages that the real node and the images need. The control plane and the bucket need none."""
+"""The Debian packages of the real node, images and one-shots. The control plane and the bucket need none."""
 
 import os
 import shutil
@@ -13,6 +13,12 @@ SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 FOR_IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 """What builds images: program -> the package that brings it."""
+
+FOR_TRAINING = {
+    "fluidsynth": "fluidsynth",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2": "timgm6mb-soundfont",
+}
+"""What renders one-shots: program or file -> the package that brings it."""
 
 NEEDED = {
     "containerd": "containerd",
@@ -34,8 +40,8 @@ class NotInstalledError(Exception):
 
 
 def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
-    """Packages of which a program is not there."""
-    return sorted({package for program, package in needed.items() if not find(program)})
+    """Packages of which a program or file is not there."""
+    return sorted({package for name, package in needed.items() if not (find(name) or Path(name).is_file())})
 
 
 def find(program: str) -> str | None:
@@ -50,7 +56,7 @@ def command(names: list[str]) -> str:
 
 def install() -> None:
     """Install what is missing, as root."""
-    names = missing({**NEEDED, **FOR_IMAGES})
+    names = missing({**NEEDED, **FOR_IMAGES, **FOR_TRAINING})
     if not names:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
