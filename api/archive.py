@@ -37,16 +37,13 @@ def archive_download(store: Store, manifest: Manifest) -> Download:
     )
 
 
-def composed_archive(store: DirectStore, manifest: Manifest) -> ObjectInfo:
-    """The ZIP as an object of its own among those of the job; made when it is not there yet.
+def compose_archive(store: DirectStore, manifest: Manifest) -> ObjectInfo:
+    """Makes the ZIP an object of its own among those of the job, or finds what somebody else just made.
 
     Its parts between the tracks are objects only meanwhile; a process that dies leaves them, a few hundred
     bytes each, until the job is deleted. Raises ObjectNotFound when a track is gone, StoreError.
     """
     key = archive_key(manifest.answer.job_id)
-    found = store.stat(key)
-    if found is not None:
-        return found
     folder = archive_parts_prefix(manifest.answer.job_id, secrets.token_hex(8))
     pieces = list(enumerate(_pieces(manifest)))
 
@@ -62,10 +59,10 @@ def composed_archive(store: DirectStore, manifest: Manifest) -> ObjectInfo:
             places = list(pool.map(place, pieces))
         return store.compose(key, places, content_type=MEDIA_TYPE)
     except PreconditionFailed:  # somebody else was faster, with the same bytes
-        made = store.stat(key)
-        if made is None:
+        found = store.stat(key)
+        if found is None:
             raise
-        return made
+        return found
     finally:
         store.delete_prefix(folder)
 

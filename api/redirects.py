@@ -5,10 +5,11 @@ from collections.abc import Callable
 import structlog
 from starlette.responses import RedirectResponse
 
-from api.archive import composed_archive
+from api.archive import compose_archive
 from api.downloads import Download
 from api.ranges import attachment
 from api.settings import ApiSettings
+from contract.layout import archive_key
 from contract.manifest import Manifest, TrackRecord
 from contract.stores import CannotSign, DirectStore, Store
 
@@ -48,9 +49,16 @@ def track_link(store: Store, download: Download, record: TrackRecord) -> str:
 
 
 def archive_link(store: Store, download: Download, manifest: Manifest) -> str:
-    """A link to the ZIP, which is made for it inside the bucket. Raises CannotSign, StoreError."""
+    """A link to the ZIP, which is made inside the bucket when it is not there yet.
+
+    Raises CannotSign, and then nothing is made; StoreError.
+    """
     assert isinstance(store, DirectStore)
-    made = composed_archive(store, manifest)
+    key = archive_key(manifest.answer.job_id)
+    made = store.stat(key)
+    if made is None:
+        _link(store, download, key, 0)
+        made = compose_archive(store, manifest)
     return _link(store, download, made.key, made.generation)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2 as httpx
 import pytest
 
-from api.archive import archive_download, composed_archive
+from api.archive import archive_download, compose_archive
 from api.ranges import ByteRange
 from contract.layout import archive_key, job_prefix, manifest_key, track_key
 from contract.manifest import Manifest
@@ -114,7 +114,7 @@ def test_the_zip_is_the_same_bytes_whether_it_is_streamed_or_put_together(
     manifest = manifest_of(bucket, job_id)
     download = archive_download(bucket, manifest)
 
-    composed_archive(bucket, manifest)
+    compose_archive(bucket, manifest)
 
     whole = b"".join(bucket.read(archive_key(job_id)))
     assert b"".join(download.read(None)) == whole
@@ -138,7 +138,7 @@ def test_of_two_that_put_it_together_at_once_the_slower_takes_what_is_there(
         job_id = add_finished_job(store)
         gateway.spoil("POST", "/compose", too_late)
 
-        made = composed_archive(store, manifest_of(store, job_id))
+        made = compose_archive(store, manifest_of(store, job_id))
 
         assert made == store.stat(archive_key(job_id))
         assert zipfile.ZipFile(io.BytesIO(b"".join(store.read(made.key)))).testzip() is None
@@ -165,6 +165,7 @@ def test_credentials_that_cannot_sign_let_downloads_stream(
     assert any(line["event"] == "download_not_redirected" for line in server.log_lines())
     assert (too_large.status_code, too_large.json()["code"]) == (503, "store_unavailable")
     assert too_large.json()["detail"].startswith("The credentials cannot sign download links")
+    assert store.stat(archive_key(job_id)) is None
 
 
 def test_a_job_without_a_manifest_has_nothing_to_lead_to(client: httpx.Client, bucket: DirectStore) -> None:
