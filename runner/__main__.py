@@ -26,4 +26,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: a thread that still waits for an API server must not log while the interpreter is taken apart.
+    # That is fatal (SIGABRT), and the exit code would be another.
+    os._exit(exit_code)

@@ -11,19 +11,25 @@ from kubernetes.watch import Watch
 from api.launchers.kubernetes.reports import progress_of
 from contract.stages import Status
 from tests.k8s.site import Runner, Site
-from tests.runner.jobs import Job, write_song
+from tests.runner.jobs import Job, terminate, write_song
 from tests.runner.signals import music
 from tests.runner.tiny_models import save_tiny
 from tests.testbed.cluster import key_of
+from tests.testbed.waiting import wait_for
 
 TIMES = {"started_at", "completed_at", "duration_seconds"}
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """A song of a few seconds in a store in a folder."""
-    made = Job(tmp_path, save_tiny(tmp_path / "tiny.safetensors"))
-    return made.create(write_song(tmp_path / "song.wav", music(5 * 44_100)))
+def new_job(tmp_path: Path) -> Job:
+    """A job without a song, in a store in a folder."""
+    return Job(tmp_path, save_tiny(tmp_path / "tiny.safetensors"))
+
+
+@pytest.fixture
+def job(new_job: Job) -> Job:
+    """One with a song of a few seconds."""
+    return new_job.create(write_song(new_job.folder / "song.wav", music(5 * 44_100)))
 
 
 def reporting(runner: Runner) -> dict[str, str]:
@@ -111,3 +117,32 @@ def test_a_song_is_done_whatever_the_api_server_does(site: Site, job: Job, troub
     assert manifest.attempt == ""
     assert "progress_not_reported" in ended.log
     assert "stemjob.dev/progress" not in site.annotations(runner.job)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "hangs"])
+def test_a_runner_that_is_stopped_while_it_reports_leaves_nothing_half_done(
+    site: Site, new_job: Job, answers: bool
+) -> None:
+    runner = site.start_one()
+    job = new_job.create(write_song(new_job.folder / "song.wav", music(60 * 44_100)))
+    processes = site.cluster.require_control("servers are paused").processes
+    process = job.start(**reporting(runner))
+    wait_for("the first stage", lambda: site.stage(runner.job) == "audio_separation", 60)
+
+    if not answers:
+        processes.pause("kube-apiserver")
+    try:
+        assert terminate(process) == 143
+    finally:
+        if not answers:
+            processes.resume("kube-apiserver")
+
+    left = progress_of(site.annotations(runner.job))
+    assert left is not None
+    assert {stage.status for stage in left.stages[1:]} <= {Status.PENDING, Status.PROCESSING}
+    if answers:
+        assert (left.stages[0].status, site.stage(runner.job)) == (Status.FAILED, "failed")
+        assert left.stages[0].error == "The job was cancelled."
+        assert {stage.status for stage in left.stages[1:]} == {Status.PENDING}
+    assert sorted(info.key.rpartition("/")[2] for info in job.store.list("")) == ["input.wav", "job.json"]
+    assert job.leftovers() == []
