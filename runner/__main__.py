@@ -6,12 +6,14 @@ Which job it is stands in the environment (`contract.job.JobSpec`), what it is a
 import os
 import sys
 
+from runner.allocator import keep_memory
 from runner.cancelled import Cancelled, cancel_on_signals
 
 
 def main() -> int:
     """The exit code of this process."""
     cancel_on_signals()  # before the imports, which take seconds
+    keep_memory()
     # Threads of the network that wait for each other sleep instead of spinning: on a machine that has other
     # work, spinning made a song take four times the CPU and five times as long. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

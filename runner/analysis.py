@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from contract.job import OtherMethod
 from contract.stages import StageName
@@ -58,7 +60,11 @@ class Residual:
 
 
 class Analysis:
-    """Stages one to three, which run interleaved: each block passes all of them."""
+    """Stages one to three, which run interleaved: each block passes all of them.
+
+    While the network hears the next segment, one helper thread takes the block before through stages two and
+    three. It is never more than one block behind, so that memory stays what it is.
+    """
 
     def __init__(
         self, song: SongReader, spool: Spool, report: ProgressReport, dsp: Dsp, other: OtherMethod
@@ -79,11 +85,18 @@ class Analysis:
 
         Stage one has begun before this.
         """
-        for block in self._song.blocks():
-            self._take(*splitter.push(block))
-            yield self._done / self._song.frames
-        self._take(*splitter.flush())
-        self._report.complete(StageName.SEPARATION)
+        # One thread of torch's is enough for the helper; the network has the others.
+        with ThreadPoolExecutor(1, "analysis", torch.set_num_threads, (1,)) as helper:
+            taken: Future[None] | None = None
+            for stems, song in splitter.run():
+                if song.shape[1]:
+                    if taken:
+                        taken.result()
+                    taken = helper.submit(self._take, stems, song)
+                yield self._done / self._song.frames
+            self._report.complete(StageName.SEPARATION)
+            if taken:
+                taken.result()
         self._instrumental_parts(*self._of_instrumental.flush())
         self._report.complete(StageName.HPSS)
         self._song_parts(*self._of_song.flush())
@@ -96,8 +109,6 @@ class Analysis:
         return Measured(levels, self._residual.result())
 
     def _take(self, stems: Block, song: Block) -> None:
-        if song.shape[1] == 0:
-            return
         tracks = dict(zip(STEMS, stems, strict=True))
         if self._other is OtherMethod.MINUS:
             tracks[Track.OTHER] = song - tracks[Track.VOCALS] - tracks[Track.DRUMS] - tracks[Track.BASS]

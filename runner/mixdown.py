@@ -1,6 +1,7 @@
 """The second pass: nine tracks with their gains, in the format that was asked for."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,16 @@ class Mixdown:
     """Reads the song and the spool block by block, and writes the nine files into a folder."""
 
     def __init__(
-        self, song: SongReader, spool: Spool, gains: Mapping[Track, float], wanted: OutputFormat, folder: Path
+        self,
+        song: SongReader,
+        spool: Spool,
+        gains: Mapping[Track, float],
+        wanted: OutputFormat,
+        folder: Path,
+        threads: int,
     ) -> None:
-        """`gains` in dB."""
-        self._song, self._spool = song, spool
+        """`gains` in dB; the nine files are encoded on `threads` threads."""
+        self._song, self._spool, self._threads = song, spool, threads
         self._factors = {track: np.float32(10 ** (gain / 20)) for track, gain in gains.items()}
         extension = ENCODINGS[wanted].extension
         self._writers = {
@@ -47,14 +54,21 @@ class Mixdown:
             JobFailed: disk_full.
         """
         done = 0
-        with self._spool.reader() as read:
-            for song in self._song.blocks():
-                for track, block in nine_tracks(read(song.shape[1]), song).items():
-                    self._writers[track].write(block * self._factors[track])
-                done += song.shape[1]
-                yield done / self._song.frames
-        for track, writer in self._writers.items():
-            self._written[track] = WrittenTrack(writer.close(), writer.clipped)
+        with ThreadPoolExecutor(self._threads, "mixdown") as encoders:
+            with self._spool.reader() as read:
+                for song in self._song.blocks():
+                    tracks = nine_tracks(read(song.shape[1]), song)
+                    list(encoders.map(self._write, tracks, tracks.values()))
+                    done += song.shape[1]
+                    yield done / self._song.frames
+            self._written = dict(zip(Track, encoders.map(self._close, Track), strict=True))
+
+    def _write(self, track: Track, block: Block) -> None:
+        self._writers[track].write(block * self._factors[track])
+
+    def _close(self, track: Track) -> WrittenTrack:
+        writer = self._writers[track]
+        return WrittenTrack(writer.close(), writer.clipped)
 
     def result(self) -> Mapping[Track, WrittenTrack]:
         """The finished files."""

@@ -10,17 +10,19 @@ import structlog
 from contract.failures import FailureCode, JobFailed
 from contract.job import JobOptions
 from contract.stages import StageName
-from contract.tracks import ENCODINGS, Track
+from contract.tracks import ENCODINGS, OutputFormat, Track
 from runner import device as devices
 from runner.analysis import Analysis, Measured
 from runner.audio_files import SongReader
 from runner.loudness import Level, decide_gains
 from runner.mixdown import Mixdown, WrittenTrack
 from runner.progress import ProgressReport
+from runner.separation import Separator
 from runner.settings import RunnerSettings
-from runner.spool import Spool
+from runner.spool import SPOOLED, SPOOLED_BYTES, Spool
 from runner.stems import StemSplitter, measure_mix
 from runner.weights import LoadedModel, load_model
+from runner.workspace import check_room
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,18 @@ class Finished:
     residual_db: float | None
     model: LoadedModel
     device: str
+    fallback: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """What the first pass leaves; `device` and `fallback` as in `contract.manifest.Manifest`."""
+
+    spool: Spool
+    measured: Measured
+    device: str
+    fallback: tuple[str, ...]
 
 
 class Pipeline:
@@ -65,14 +78,18 @@ class Pipeline:
             )
         song = SongReader(song_file)
         self._check_duration(song)
+        needed = bytes_needed(song.frames, song.channels, options.output_format)
+        check_room(self._folder, needed, self._settings.disk_bytes)
         model = load_model(options.model, self._settings.weights_dir)
         log.info("song", rate=song.sample_rate, channels=song.channels, frames=song.frames, model=model.name)
         self._report.begin(StageName.SEPARATION)
         mix = measure_mix(song, model.sample_rate)
         self._report.advance(_MIX_MEASURED)
-        spool, measured, device, warnings = self._analyse(song, model, mix, options)
+        analysed = self._analyse(song, model, mix, options)
+        measured = analysed.measured
         gains = decide_gains(measured.levels, options.normalization, options.target_lufs)
-        files = self._write(song, spool, gains, options)
+        files = self._write(song, analysed.spool, gains, options)
+        slow = (NO_GPU_MEMORY,) if analysed.device == "cpu" and analysed.fallback else ()
         return Finished(
             sample_rate=song.sample_rate,
             channels=song.channels,
@@ -82,8 +99,9 @@ class Pipeline:
             gains=gains,
             residual_db=measured.residual_db,
             model=model,
-            device=device,
-            warnings=(*model.warnings, *warnings, *clipping_warnings(files, options)),
+            device=analysed.device,
+            fallback=analysed.fallback,
+            warnings=(*model.warnings, *slow, *clipping_warnings(files, options)),
         )
 
     def _check_duration(self, song: SongReader) -> None:
@@ -97,25 +115,41 @@ class Pipeline:
 
     def _analyse(
         self, song: SongReader, model: LoadedModel, mix: tuple[float, float], options: JobOptions
-    ) -> tuple[Spool, Measured, str, tuple[str, ...]]:
-        """The first pass, on the CPU when the GPU's memory does not suffice."""
+    ) -> _Analysed:
+        """The first pass. Where the GPU's memory does not do: one segment at a time, then on the CPU."""
         device = devices.prepare(self._settings)
-        try:
-            return *self._analyse_on(device, song, model, mix, options), devices.describe(device), ()
-        except Exception as error:
-            if device == "cpu" or not devices.is_out_of_gpu_memory(error):
-                raise
-            log.warning("out_of_gpu_memory", exc_info=True)
-        gc.collect()
-        devices.free_gpu_memory()
-        return *self._analyse_on("cpu", song, model, mix, options), "cpu", (NO_GPU_MEMORY,)
+        tries = [(device, batch) for batch in devices.batches(device)]
+        fallback: list[str] = []
+        if device != "cpu":
+            tries.append(("cpu", 1))
+        for on, batch in tries[:-1]:
+            try:
+                spool, measured = self._analyse_on(on, batch, song, model, mix, options)
+                return _Analysed(spool, measured, devices.describe(on), tuple(fallback))
+            except Exception as error:
+                if not devices.is_out_of_gpu_memory(error):
+                    raise
+                log.warning("out_of_gpu_memory", batch=batch, exc_info=True)
+            fallback.append(f"out of GPU memory with {batch} segments at once")
+            gc.collect()
+            devices.free_gpu_memory()
+        on, batch = tries[-1]
+        spool, measured = self._analyse_on(on, batch, song, model, mix, options)
+        return _Analysed(spool, measured, on, tuple(fallback))
 
     def _analyse_on(
-        self, device: str, song: SongReader, model: LoadedModel, mix: tuple[float, float], options: JobOptions
+        self,
+        device: str,
+        batch: int,
+        song: SongReader,
+        model: LoadedModel,
+        mix: tuple[float, float],
+        options: JobOptions,
     ) -> tuple[Spool, Measured]:
         spool = Spool(self._folder, song.channels)
         analysis = Analysis(song, spool, self._report, self._settings.dsp, options.other_method)
-        splitter = StemSplitter(song, model, device, mix)
+        separator = Separator(model.model, device, *mix, precision=self._settings.precision, batch=batch)
+        splitter = StemSplitter(song, separator, model.sample_rate)
         with spool:
             self._follow(analysis.run(splitter), _MIX_MEASURED, _ANALYSED)
         return spool, analysis.result()
@@ -124,7 +158,7 @@ class Pipeline:
         self, song: SongReader, spool: Spool, gains: Mapping[Track, float], options: JobOptions
     ) -> Mapping[Track, WrittenTrack]:
         self._report.begin(StageName.NORMALIZATION)
-        mixdown = Mixdown(song, spool, gains, options.output_format, self._folder)
+        mixdown = Mixdown(song, spool, gains, options.output_format, self._folder, self._settings.threads)
         self._follow(mixdown.run(), _ANALYSED, _WRITTEN)
         spool.remove()
         return mixdown.result()
@@ -132,6 +166,12 @@ class Pipeline:
     def _follow(self, shares: Iterator[float], start: float, end: float) -> None:
         for share in shares:
             self._report.advance(start + (end - start) * share)
+
+
+def bytes_needed(frames: int, channels: int, wanted: OutputFormat) -> int:
+    """Most that the spool and nine finished files take together: FLAC as if it did not compress."""
+    sample_bytes = len(SPOOLED) * SPOOLED_BYTES + len(Track) * ENCODINGS[wanted].bits // 8
+    return frames * channels * sample_bytes
 
 
 def clipping_warnings(files: Mapping[Track, WrittenTrack], options: JobOptions) -> tuple[str, ...]:

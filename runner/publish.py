@@ -74,6 +74,7 @@ def success_manifest(
         tracks={track: _track_record(job, finished, track, stored[track]) for track in Track},
         model=ModelRecord(asked=job.options.model, name=model.name, sha256=model.sha256),
         device=finished.device,
+        fallback=finished.fallback,
         residual_db=finished.residual_db,
         versions=versions(),
     )

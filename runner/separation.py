@@ -5,7 +5,8 @@ quarter; triangular weights fade each into the next. A frame is final as soon as
 behind it, so that the state is about one segment of input and one of output, however long the song is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch.nn import functional
 
 from contract.tracks import Track
+from runner.device import Forward, in_precision, to_device, to_host
+from runner.settings import Precision
 from runner.waveform import Block
 
 OVERLAP = 0.25
@@ -61,7 +64,16 @@ class MixStatistics:
 class Separator:
     """Splits a stereo stream at the model's rate into the four `STEMS`."""
 
-    def __init__(self, model: torch.nn.Module, device: str, mean: float, std: float) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        device: str,
+        mean: float,
+        std: float,
+        *,
+        precision: Precision = Precision.FLOAT32,
+        batch: int = 1,
+    ) -> None:
         """Moves the model to the device.
 
         Args:
@@ -69,11 +81,16 @@ class Separator:
             device: `cpu` or `cuda`.
             mean: mean of the song's mono mix at the model's rate, see `MixStatistics`.
             std: its standard deviation, above zero.
+            precision: numbers the network computes in.
+            batch: how many segments it takes at once; they wait for each other.
         """
         networks = list(getattr(model, "models", [model]))
         sources = list(networks[0].sources)
         self._weights: list[list[float]] | None = getattr(model, "weights", None)
-        self._streams = [_SegmentStream(network.to(device).eval(), device) for network in networks]
+        self._streams = [
+            _SegmentStream(network.to(device).eval(), in_precision(network, device, precision), device, batch)
+            for network in networks
+        ]
         self._waiting = [torch.zeros(len(sources), 2, 0) for _ in networks]
         self._order = [sources.index(stem) for stem in STEMS]
         self._mean, self._std = torch.tensor(mean), torch.tensor(std)
@@ -113,16 +130,16 @@ class Separator:
 class _SegmentStream:
     """One network over a normalised stream: torch tensors of shape (2, k) in, (sources, 2, k) out."""
 
-    def __init__(self, network: Network, device: str) -> None:
-        self._network, self._device = network, device
+    def __init__(self, network: Network, forward: Forward, device: str, batch: int) -> None:
+        self._network, self._forward, self._device, self._batch = network, forward, device, batch
         self._segment = int(network.samplerate * network.segment)
         self._stride = int((1 - OVERLAP) * self._segment)
         # The most that a segment can reach back before its own first frame.
         self._margin = max(self._valid_length(1), self._valid_length(self._segment))
         self._window = torch.zeros(2, 0)  # the frames from `_window_start` to `_received`
         self._window_start = self._received = self._offset = 0
-        self._sum = torch.zeros(len(network.sources), 2, self._segment)
-        self._weight_sum = torch.zeros(self._segment)
+        self._sum = torch.zeros(len(network.sources), 2, self._segment, device=device)
+        self._weight_sum = torch.zeros(self._segment, device=device)
         half = self._segment // 2
         rise = torch.arange(1, half + 1, device=device)
         fall = torch.arange(self._segment - half, 0, -1, device=device)
@@ -133,15 +150,16 @@ class _SegmentStream:
         self._window = torch.cat([self._window, mix], dim=-1)
         self._received += mix.shape[-1]
         done = []
-        while self._received >= sum(self._span(self._segment)):
-            done.append(self._step(self._segment, self._stride))
+        ahead = (self._batch - 1) * self._stride
+        while self._received >= sum(self._span(self._offset + ahead, self._segment)):
+            done += self._steps([self._segment] * self._batch)
         return self._joined(done)
 
     def flush(self) -> torch.Tensor:
         done = []
         while self._offset < self._received:
-            left = self._received - self._offset
-            done.append(self._step(min(self._segment, left), min(self._stride, left)))
+            lefts = range(self._received - self._offset, 0, -self._stride)
+            done += self._steps([min(self._segment, left) for left in lefts[: self._batch]])
         return self._joined(done)
 
     def _joined(self, done: list[torch.Tensor]) -> torch.Tensor:
@@ -151,24 +169,36 @@ class _SegmentStream:
         choose = getattr(self._network, "valid_length", None)
         return length if choose is None else int(choose(length))
 
-    def _span(self, length: int) -> tuple[int, int]:
-        """Where the network's input for the next segment of `length` begins in the song, and its length."""
+    def _span(self, offset: int, length: int) -> tuple[int, int]:
+        """Where the network's input for the segment at `offset` begins in the song, and its length."""
         valid = self._valid_length(length)
-        return self._offset - (valid - length) // 2, valid
+        return offset - (valid - length) // 2, valid
 
-    def _step(self, length: int, final: int) -> torch.Tensor:
-        """Runs the next segment, of `length` frames, and gives the first `final` frames of it."""
-        start, valid = self._span(length)
+    def _steps(self, lengths: list[int]) -> list[torch.Tensor]:
+        """Runs the next segments, of these lengths, and gives what is final of each."""
+        inputs = [self._input(self._offset + i * self._stride, length) for i, length in enumerate(lengths)]
+        done: list[torch.Tensor] = []
+        for mixes in _of_one_length(inputs):
+            with torch.no_grad():
+                results = self._forward(to_device(torch.stack(mixes), self._device))
+            for stems in results:
+                done.append(self._add(stems, lengths[len(done)]))
+        return done
+
+    def _input(self, offset: int, length: int) -> torch.Tensor:
+        start, valid = self._span(offset, length)
         first, last = max(0, start), min(self._received, start + valid)
         heard = self._window[:, first - self._window_start : last - self._window_start]
-        mix = functional.pad(heard, (first - start, start + valid - last))
-        with torch.no_grad():
-            stems = self._network(mix[None].to(self._device))[0]
-        skipped = (valid - length) // 2
+        return functional.pad(heard, (first - start, start + valid - last))
+
+    def _add(self, stems: torch.Tensor, length: int) -> torch.Tensor:
+        """Fades a segment in and gives the frames that are final now, on the CPU."""
+        final = min(self._stride, self._received - self._offset)
+        skipped = (self._valid_length(length) - length) // 2
         stems = stems[..., skipped : skipped + length]
-        self._sum[..., :length] += (self._triangle[:length] * stems).cpu()
-        self._weight_sum[:length] += self._triangle[:length].cpu()
-        done = self._sum[..., :final] / self._weight_sum[:final]
+        self._sum[..., :length] += self._triangle[:length] * stems
+        self._weight_sum[:length] += self._triangle[:length]
+        done = to_host(self._sum[..., :final] / self._weight_sum[:final])
         self._advance(final)
         return done
 
@@ -180,3 +210,9 @@ class _SegmentStream:
         drop = max(0, self._offset - self._margin - self._window_start)
         self._window = self._window[:, drop:].clone()
         self._window_start += drop
+
+
+def _of_one_length(inputs: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Neighbours of one length together: what a network can take at once."""
+    for _, same in groupby(inputs, key=lambda mix: mix.shape[-1]):
+        yield list(same)

@@ -18,6 +18,8 @@ from contract.tracks import Track
 from runner.waveform import Block
 
 SPOOLED = (Track.VOCALS, Track.DRUMS, Track.BASS, Track.OTHER, Track.HARMONIC, Track.MAIN_HARMONIC)
+SPOOLED_BYTES = 4
+"""Bytes of a sample."""
 
 
 class Spool:

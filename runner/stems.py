@@ -1,11 +1,12 @@
 """The four stems of a song at the song's own sample rate and channels."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from runner.audio_files import SongReader
 from runner.separation import STEMS, MixStatistics, Separator
 from runner.waveform import Block, Fifo, Resampler, to_channels, to_stereo
-from runner.weights import LoadedModel
 
 
 def measure_mix(song: SongReader, model_rate: int) -> tuple[float, float]:
@@ -29,13 +30,19 @@ class StemSplitter:
     song are aligned, and in all there are exactly as many frames as came in.
     """
 
-    def __init__(self, song: SongReader, model: LoadedModel, device: str, mix: tuple[float, float]) -> None:
-        """`mix` is what `measure_mix` says; `device` is `cpu` or `cuda`."""
-        self._frames, self._channels = song.frames, song.channels
-        self._to_model = Resampler(song.channels, song.sample_rate, model.sample_rate)
-        self._from_model = Resampler(len(STEMS) * song.channels, model.sample_rate, song.sample_rate)
-        self._separator = Separator(model.model, device, *mix)
+    def __init__(self, song: SongReader, separator: Separator, model_rate: int) -> None:
+        """`separator` is normalised by what `measure_mix` says; `model_rate` in Hz is its network's."""
+        self._reader, self._channels = song, song.channels
+        self._to_model = Resampler(song.channels, song.sample_rate, model_rate)
+        self._from_model = Resampler(len(STEMS) * song.channels, model_rate, song.sample_rate)
+        self._separator = separator
         self._song = Fifo(song.channels)
+
+    def run(self) -> Iterator[tuple[Block, Block]]:
+        """Passes the whole song through."""
+        for block in self._reader.blocks():
+            yield self.push(block)
+        yield self.flush()
 
     def push(self, block: Block) -> tuple[Block, Block]:
         """The next frames of the song, `(channels, k)`."""
@@ -48,7 +55,7 @@ class StemSplitter:
         last = self._separator.push(to_stereo(self._to_model.flush()))
         rest = np.concatenate([last, self._separator.flush()], axis=2)
         ready = self._from_model.push(self._flat(rest))
-        end = self._from_model.flush(total=self._frames)
+        end = self._from_model.flush(total=self._reader.frames)
         return self._aligned(np.concatenate([ready, end], axis=1))
 
     def _flat(self, stems: Block) -> Block:

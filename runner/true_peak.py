@@ -20,7 +20,8 @@ _SECTION = 64
 def _filter_taps() -> Block:
     distance = np.arange(-_REACH * OVERSAMPLING, _REACH * OVERSAMPLING + 1) / OVERSAMPLING
     taps = np.sinc(distance) * np.kaiser(len(distance), 5.0)
-    return (OVERSAMPLING * taps / taps.sum()).astype(np.float32)
+    scaled: Block = (OVERSAMPLING * taps / taps.sum()).astype(np.float32)
+    return scaled
 
 
 def _interpolation() -> torch.Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from contract.failures import FailureCode, JobFailed
+
 _PREFIX = "stemjob-run-"
 _LOCK = "lock"
 
@@ -28,6 +30,23 @@ def work_folder(parent: Path | None) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_room(folder: Path, needed: int, limit: int | None) -> None:
+    """Raises JobFailed (disk_full) when `needed` more bytes do not fit into `folder`.
+
+    `limit` is the most that all files in it may take, whatever the disk's size; None: no limit but the disk.
+    """
+    room = shutil.disk_usage(folder).free
+    if limit is not None:
+        taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        room = min(room, limit - taken)
+    if needed > room:
+        raise JobFailed(
+            FailureCode.DISK_FULL,
+            f"The runner's disk is too small for this song: its temporary files take {needed / 1e9:,.2f} GB,"
+            f" and {max(0, room) / 1e9:,.2f} GB are free.",
+        )
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -21,10 +21,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def restored_threads() -> Iterator[None]:
-    """For tests of code that sets the number of torch's threads, which is the whole process's."""
+    """For tests of code that sets torch's threads and kernels, which are the whole process's."""
     threads = torch.get_num_threads()
+    precision, fast_path = torch.get_float32_matmul_precision(), torch.backends.mha.get_fastpath_enabled()
     yield
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 @pytest.fixture

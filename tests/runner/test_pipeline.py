@@ -1,5 +1,6 @@
 """One song through all stages: what the nine tracks are, by definition and by number."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,11 @@ from contract.job import JobOptions
 from contract.progress import Progress
 from contract.stages import Status
 from contract.tracks import ENCODINGS, OutputFormat, Track
-from runner import device, pipeline, stems
-from runner.pipeline import NO_GPU_MEMORY, Finished, Pipeline
+from runner import device, pipeline
+from runner.pipeline import NO_GPU_MEMORY, Finished, Pipeline, bytes_needed
 from runner.progress import LogReporter, ProgressReport
-from runner.separation import STEMS
-from runner.settings import Device, RunnerSettings
+from runner.separation import STEMS, Separator
+from runner.settings import Device, Precision, RunnerSettings
 from runner.waveform import Block
 from tests.runner.jobs import write_song
 from tests.runner.signals import music, square
@@ -277,27 +278,42 @@ def test_the_reference_code_gives_the_same_tracks(separate: Separate) -> None:
         assert streamed.finished.gains[track] == pytest.approx(reference.finished.gains[track], abs=1e-5)
 
 
-def test_without_gpu_memory_the_cpu_does_it(separate: Separate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happens on a GPU, played on the CPU: the first separator is out of memory in mid-song."""
+def test_in_16_bits_no_sample_is_more_than_a_step_from_the_reference_code_s(separate: Separate) -> None:
     song = music(60_000)
-    expected = separate(song).tracks
-    real = stems.StemSplitter
-    asked: list[str] = []
+    streamed = separate(song, output_format="wav")
+    reference = separate(song, settings={"dsp": "reference"}, output_format="wav")
+    for track in Track:
+        assert greatest(streamed.tracks[track] - reference.tracks[track]) <= 2.0**-15
 
-    def splitter(reader: Any, model: Any, on: str, mix: tuple[float, float]) -> Any:
-        asked.append(on)
-        made = real(reader, model, "cpu", mix)
-        if on == "cuda":
+
+@pytest.mark.parametrize("fits", [(1, "cuda"), (1, "cpu")])
+def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
+    separate: Separate, monkeypatch: pytest.MonkeyPatch, fits: tuple[int, str]
+) -> None:
+    """What happens on a GPU, played on the CPU: separators before `fits` are out of memory in mid-song."""
+    song = music(20_000)
+    expected = separate(song).tracks
+    asked: list[tuple[int, str]] = []
+
+    def separator(model: Any, on: str, mean: float, std: float, *, precision: Precision, batch: int) -> Any:
+        asked.append((batch, on))
+        made = Separator(model, "cpu", mean, std, precision=precision, batch=batch)
+        if asked[-1] != fits:
             monkeypatch.setattr(made, "flush", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
         return made
 
-    monkeypatch.setattr(pipeline, "StemSplitter", splitter)
+    monkeypatch.setattr(pipeline, "Separator", separator)
     monkeypatch.setattr(device, "prepare", lambda settings: "cuda")
-    result = separate(song)
-    assert asked == ["cuda", "cpu"]
-    assert (result.finished.device, result.finished.warnings) == ("cpu", (NO_GPU_MEMORY,))
-    for track in Track:
-        assert np.array_equal(result.tracks[track], expected[track])
+    monkeypatch.setattr(device, "describe", lambda on: on)
+    result = separate(song).finished
+    order = [(device.GPU_BATCH, "cuda"), (1, "cuda"), (1, "cpu")]
+    assert asked == order[: order.index(fits) + 1]
+    assert result.device == fits[1]
+    assert result.warnings == ((NO_GPU_MEMORY,) if fits[1] == "cpu" else ())
+    tried = [f"out of GPU memory with {batch} segments at once" for batch, _ in asked[:-1]]
+    assert list(result.fallback) == tried
+    for track, written in result.files.items():
+        assert np.array_equal(read(written.file.path), expected[track])
 
 
 def test_a_gpu_that_is_demanded_and_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +339,32 @@ def test_what_is_not_allowed_is_refused(
     with pytest.raises(JobFailed) as caught:
         separate(music(30_000), **changes)
     assert caught.value.failure.code is code
+
+
+def test_a_song_for_which_the_disk_is_too_small_is_refused_before_any_work(separate: Separate) -> None:
+    song = music(30_000)
+    spool, files = 6 * 4 * 60_000, 9 * 2 * 60_000
+    uploaded = 4 * 60_000 + 4096  # lies in the same folder
+    with pytest.raises(JobFailed, match="disk is too small") as caught:
+        separate(song, settings={"disk_bytes": spool + files}, output_format="wav")
+    assert caught.value.failure.code is FailureCode.DISK_FULL
+    separate(song, settings={"disk_bytes": spool + files + uploaded}, output_format="wav")
+
+
+def test_the_disk_s_free_space_counts_too(separate: Separate, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000_000))
+    with pytest.raises(JobFailed, match="disk is too small"):
+        separate(music(30_000))
+
+
+def test_no_file_takes_more_than_was_reckoned_with(separate: Separate) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 50_000)).astype(np.float32)
+    for wanted in OutputFormat:
+        files = separate(noise, output_format=wanted).finished.files.values()
+        spool = 6 * 4 * noise.size
+        headers = 9 * 16_384
+        assert spool + sum(file.file.size for file in files) <= bytes_needed(50_000, 2, wanted) + headers
 
 
 def test_a_song_of_just_the_longest_length_is_not_refused(separate: Separate) -> None:

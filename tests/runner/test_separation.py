@@ -9,7 +9,9 @@ import torch
 from demucs.apply import BagOfModels, apply_model
 
 from contract.tracks import Track
+from runner import device
 from runner.separation import STEMS, MixStatistics, Separator
+from runner.settings import Device, Precision, RunnerSettings
 from runner.waveform import Block
 from tests.runner.tiny_models import SOURCES, tiny_bag, tiny_demucs, tiny_hdemucs, tiny_htdemucs
 
@@ -65,6 +67,41 @@ def test_a_stream_gives_bit_for_bit_what_apply_model_gives(name: str, segments: 
 def test_the_size_of_the_blocks_does_not_matter(block_frames: int) -> None:
     song = noise(40_000)
     assert np.array_equal(separated(tiny_bag(), song, block_frames), by_demucs(tiny_bag(), song))
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "demucs", "bag"])
+def test_segments_taken_together_give_the_same(name: str) -> None:
+    model = MODELS[name]()
+    song = noise(45_000)
+    separator = Separator(model, "cpu", *normalisation(song), batch=3)
+    parts = [separator.push(song[:, start : start + 7001]) for start in range(0, song.shape[1], 7001)]
+    stems = np.concatenate([*parts, separator.flush()], axis=2)
+    assert signal_to_error_db(separated(model, song, 7001), stems) > 110
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "hdemucs", "bag"])
+def test_fast_is_close(name: str) -> None:
+    model = MODELS[name]()
+    song = noise(20_000)
+    separator = Separator(model, "cpu", *normalisation(song), precision=Precision.FAST)
+    stems = np.concatenate([separator.push(song), separator.flush()], axis=2)
+    exact = separated(model, song, 20_000)
+    assert 20 < signal_to_error_db(exact, stems) < 90
+    assert stems.dtype == np.float32
+
+
+def test_the_default_is_as_exact_as_float32(restored_threads: None) -> None:
+    """Also where the processor multiplies 16 bits in hardware, and torch would be allowed to use them."""
+    torch.set_float32_matmul_precision("highest")
+    song = noise(30_000)
+    expected = separated(tiny_htdemucs(), song, 30_000)
+    device.prepare(RunnerSettings(device=Device.CPU, threads=1))
+    assert signal_to_error_db(expected, separated(tiny_htdemucs(), song, 30_000)) > 100
+
+
+def signal_to_error_db(signal: Block, other: Block) -> float:
+    error = np.square(signal.astype(np.float64) - other).sum()
+    return float(10 * np.log10(np.square(signal.astype(np.float64)).sum() / max(error, 1e-300)))
 
 
 def test_stems_come_in_one_order_whatever_the_order_of_the_network() -> None:

@@ -8,10 +8,9 @@ import soundfile
 import torch
 
 from runner.audio_files import SongReader
-from runner.separation import STEMS
+from runner.separation import STEMS, Separator
 from runner.stems import StemSplitter, measure_mix
 from runner.waveform import Block
-from runner.weights import LoadedModel
 from tests.runner.signals import tone
 
 
@@ -27,14 +26,10 @@ class Through(torch.nn.Module):
         return torch.stack([mix / 2**number for number in (1, 2, 3, 3)], dim=1)
 
 
-def through() -> LoadedModel:
-    return LoadedModel("through", Through(), 44_100, "")
-
-
 def split(path: Path, song: Block, rate: int) -> tuple[Block, Block]:
     soundfile.write(path, song.T, rate, subtype="FLOAT")
     reader = SongReader(path)
-    splitter = StemSplitter(reader, through(), "cpu", measure_mix(reader, 44_100))
+    splitter = StemSplitter(reader, Separator(Through(), "cpu", *measure_mix(reader, 44_100)), 44_100)
     parts = [splitter.push(block) for block in reader.blocks(5000)]
     parts.append(splitter.flush())
     stems, songs = zip(*parts, strict=True)
