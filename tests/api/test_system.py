@@ -106,12 +106,21 @@ def test_openapi_describes_every_answer(client: httpx.Client) -> None:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert answers["POST /process"] == ["200", "400", "408", "413", "422", "500", "503"]
+    assert answers["POST /process"] == ["200", "400", "404", "408", "409", "413", "422", "500", "503"]
     assert answers["GET /job/{job_id}"] == ["200", "404", "500", "503"]
-    assert answers["GET /download/{job_id}/all"] == ["200", "404", "409", "500", "503"]
-    assert answers["GET /download/{job_id}/{track_name}"] == ["200", "206", "304", "404", "416", "500", "503"]
+    assert answers["GET /job/{job_id}/events"] == ["200", "404", "500", "503"]
+    download = {"200", "206", "304", "307", "404", "416", "500", "503"}
+    assert set(answers["GET /download/{job_id}/all"]) == {*download, "409"}
+    assert set(answers["GET /download/{job_id}/{track_name}"]) == download
     form = document["paths"]["/process"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) >= {"file", "model", "normalization", "target_lufs", "output_format"}
+    assert set(form["properties"]) >= {
+        "file",
+        "model",
+        "normalization",
+        "target_lufs",
+        "output_format",
+        "callback_url",
+    }
     assert "HTTPValidationError" not in json.dumps(document["paths"])
 
 

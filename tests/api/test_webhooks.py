@@ -361,6 +361,17 @@ def test_nobody_is_told_of_a_deleted_job(store: Store, receiver: Receiver) -> No
     assert left(store) == []
 
 
+def test_deleting_a_job_cancels_its_webhook(store: Store, receiver: Receiver, tmp_path: Path) -> None:
+    job_id = expect(store, receiver.url)
+    launcher = LocalLauncher(tmp_path / "state", concurrency=1)
+    try:
+        Service(settings(), store, launcher, "file:///store").delete(job_id)
+    finally:
+        launcher.close()
+
+    assert left(store) == []
+
+
 def test_a_stopped_pass_begins_nothing_more(store: Store, receiver: Receiver) -> None:
     expect(store, receiver.url)
 
