@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from api.launchers.kubernetes.stamp import stamp
 from api.launchers.kubernetes.template import load_template
 from api.settings import ApiSettings
 from api.version import VERSION
+from contract.job import JobSpec
 from runner.settings import RunnerSettings
 from tests.helm.chart import CHART, Helm, Object, environment
 
@@ -265,6 +267,40 @@ def test_what_is_switched_off_is_not_there(helm: Helm) -> None:
         "ours",
         "theirs",
     )
+
+
+def test_with_autoscaling_nobody_else_says_how_many_apis_run(helm: Helm) -> None:
+    fixed, scaled = helm.render(), helm.render(values={"autoscaling": {"enabled": True}})
+
+    assert fixed.get("Deployment", "stemjob-api")["spec"]["replicas"] == 2
+    assert "replicas" not in scaled.get("Deployment", "stemjob-api")["spec"]
+    [scaler] = scaled.of("HorizontalPodAutoscaler")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "stemjob-api"
+
+
+def test_a_drain_may_take_the_only_api(helm: Helm) -> None:
+    assert helm.render(values={"api": {"replicas": 1}}).of("PodDisruptionBudget") == []
+
+
+def test_runners_take_no_connection_and_reach_only_some_ports(helm: Helm) -> None:
+    policy = helm.render(values={"networkPolicy": {"egressPorts": [443]}}).get(
+        "NetworkPolicy", "stemjob-runner"
+    )
+    reached = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", [])}
+
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]
+    assert reached == {53, 443}
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= runner_labels().items()
+
+
+def runner_labels() -> dict[str, str]:
+    """The labels of a runner's pod, as the API makes it."""
+    spec = JobSpec(job_id="0b9f0000-0000-4000-8000-000000000000", store="gs://songs")
+    labels: dict[str, str] = stamp(load_template(None), spec, "stemjob")["spec"]["template"]["metadata"][
+        "labels"
+    ]
+    return labels
 
 
 def test_a_number_with_many_digits_stays_one(helm: Helm) -> None:
