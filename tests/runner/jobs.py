@@ -62,8 +62,17 @@ class Job:
 
     def start(self, **settings: str) -> "subprocess.Popen[str]":
         """Starts the runner, without waiting for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "runner"],
+            env=self.environment(**settings),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """What the runner is started with."""
         spec = JobSpec(job_id=JOB_ID, store=self.store_url, report=f"file://{self.report_file}")
-        environment = {
+        return {
             **{name: value for name, value in os.environ.items() if not name.startswith("STEMJOB_")},
             **spec.to_env(),
             "STEMJOB_MODELS": f"auto,htdemucs,bundled,{self.model_file}",
@@ -75,9 +84,6 @@ class Job:
             "TORCH_HOME": str(self.folder / "no-cache"),
             **settings,
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "runner"], env=environment, stderr=subprocess.PIPE, text=True
-        )
 
     def run(self, **settings: str) -> Ended:
         """Starts the runner and waits for its end."""
@@ -103,8 +109,12 @@ class Job:
 
     def track(self, track: Track, extension: str = "wav") -> Block:
         """A track as float64-exact float32 numbers, `(channels, frames)`."""
-        path = Path(self.store.uri(track_key(JOB_ID, track, extension)))
+        path = self.path(track, extension)
         return np.ascontiguousarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)
+
+    def path(self, track: Track, extension: str = "wav") -> Path:
+        """Where a track's file lies."""
+        return Path(self.store.uri(track_key(JOB_ID, track, extension)))
 
     def tracks(self, extension: str = "wav") -> dict[Track, Block]:
         """All nine."""
@@ -112,9 +122,7 @@ class Job:
 
     def bytes_of_tracks(self, extension: str = "wav") -> dict[Track, bytes]:
         """The files of all nine."""
-        return {
-            track: Path(self.store.uri(track_key(JOB_ID, track, extension))).read_bytes() for track in Track
-        }
+        return {track: self.path(track, extension).read_bytes() for track in Track}
 
     def leftovers(self) -> list[Path]:
         """What is left of the runner's temporary files."""

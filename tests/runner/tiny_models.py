@@ -1,4 +1,4 @@
-"""Untrained networks of demucs' own classes, as small as they get."""
+"""Untrained networks of demucs' own classes, as small as they get, and one as large as the published."""
 
 import json
 import random
@@ -91,6 +91,25 @@ def save_cheapest(path: Path) -> Path:
         "segment": 5.5,
     }
     return _save(path, Demucs(**arguments), arguments)
+
+
+def save_full_size(path: Path) -> Path:
+    """Writes a network of htdemucs' architecture and size (168 MB), for benchmarks; its segment is 7.8 s.
+
+    Its layer scales, which begin next to zero, are as large as training makes them: else errors would hide.
+    """
+    _seed()
+    arguments = {
+        "sources": SOURCES,
+        "bottom_channels": 512,
+        "samplerate": 44_100,
+        "segment": Fraction(39, 5),
+    }
+    model = HTDemucs(**arguments)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".scale"):
+            parameter.data.uniform_(0.1, 0.3)
+    return _save(path, model, arguments)
 
 
 def _save(path: Path, model: torch.nn.Module, arguments: dict[str, Any]) -> Path:
