@@ -8,11 +8,9 @@ import pytest
 from tests.testbed import image_store
 from tests.testbed.aws_lambda import LambdaFunction, running_image
 from tests.testbed.lambda_events import Asked, answered, function_url
-from tests.testbed.requirements import require_image_builder
 
 pytestmark = pytest.mark.timeout(900)  # the first build fetches the packages
 
-IMAGE = "docker.io/library/stemjob-lambda:dev"
 NOWHERE = json.dumps(
     {
         "current-context": "x",
@@ -24,20 +22,13 @@ NOWHERE = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
-    require_image_builder()
-    image_store.build("Dockerfile.lambda", IMAGE)
-    return IMAGE
-
-
-@pytest.fixture(scope="module")
-def function(image: str) -> Iterator[LambdaFunction]:
+def function(lambda_image: str) -> Iterator[LambdaFunction]:
     settings = {
         "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
         "STEMJOB_STORE": "gs://bucket",
         "STEMJOB_KUBECONFIG": NOWHERE,
     }
-    with running_image(image, settings) as function:
+    with running_image(lambda_image, settings) as function:
         yield function
 
 
@@ -51,9 +42,9 @@ def test_the_image_answers_an_event(function: LambdaFunction) -> None:
     assert (song.status, json.loads(song.body)["code"]) == (503, "store_unavailable"), function.log()
 
 
-def test_the_image_is_small_and_has_what_aws_asks_of_it(image: str) -> None:
-    settings = image_store.settings_of(image)
+def test_the_image_is_small_and_has_what_aws_asks_of_it(lambda_image: str) -> None:
+    settings = image_store.settings_of(lambda_image)
 
     assert settings["Entrypoint"] == ["python", "-m", "awslambdaric"]
     assert settings["Cmd"] == ["api.lambda_handler.handler"]
-    assert image_store.size_of(image) < 250_000_000
+    assert image_store.size_of(lambda_image) < 250_000_000

@@ -1,7 +1,8 @@
 """Build the programs of the testbed: `python -m tests.testbed.build [TOOL ...]`.
 
 Builds what is missing from the pinned Go modules in `tools/` into a cache outside the tree (binaries.py).
-What is there already costs nothing. `--packages` installs the Debian packages for the real node.
+What is there already costs nothing. `--packages` installs the Debian packages for the real node and images,
+`--images` builds the images of the product.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tests.testbed import packages
+from tests.testbed import image_store, packages
 from tests.testbed.binaries import TOOLS, Tool, cache_folder
 
 
@@ -131,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--packages", action="store_true", help="install the Debian packages for the real node"
     )
+    parser.add_argument("--images", action="store_true", help="build the product's images, as root")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.tools if name not in TOOLS]
     if unknown:
@@ -143,10 +145,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.packages:
             packages.install()
-            if not options.tools:
-                return 0
-        build_missing(names)
-    except (BuildError, packages.NotInstalledError) as error:
+        if options.images:
+            for name, dockerfile in image_store.PRODUCT.items():
+                image_store.build(dockerfile, name)
+        if options.tools or not (options.packages or options.images):
+            build_missing(names)
+    except (BuildError, image_store.ImageError, packages.NotInstalledError) as error:
         say(str(error))
         return 1
     return 0

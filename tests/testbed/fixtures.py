@@ -74,17 +74,26 @@ def node_namespace(node_cluster: NodeCluster) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def api_image() -> str:
     """The name of the API's image in `image_store`, built from the repository as it is."""
-    require_image_builder()
-    image_store.build("Dockerfile.api", image_store.API)
-    return image_store.API
+    return product_image(image_store.API)
 
 
 @pytest.fixture(scope="session")
 def runner_image() -> str:
     """The same of the runner's. The first time it takes minutes; its tests need a time-out that allows it."""
+    return product_image(image_store.RUNNER)
+
+
+@pytest.fixture(scope="session")
+def lambda_image() -> str:
+    """The same of the image for AWS Lambda."""
+    return product_image(image_store.LAMBDA)
+
+
+def product_image(name: str) -> str:
+    """Builds one of the product's images."""
     require_image_builder()
-    image_store.build("Dockerfile.runner", image_store.RUNNER)
-    return image_store.RUNNER
+    image_store.build(image_store.PRODUCT[name], name)
+    return name
 
 
 @pytest.fixture(scope="session")

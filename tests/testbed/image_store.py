@@ -25,7 +25,10 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 API = "docker.io/library/stemjob-api:dev"
 RUNNER = "docker.io/library/stemjob-runner:dev"
+LAMBDA = "docker.io/library/stemjob-lambda:dev"
 """The product's own images, under the names that a node knows them by."""
+
+PRODUCT = {API: "Dockerfile.api", RUNNER: "Dockerfile.runner", LAMBDA: "Dockerfile.lambda"}
 
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
 NOT_IN_THE_BASE = (
@@ -90,6 +93,7 @@ def build(dockerfile: str, name: str, *, target: str = "", **arguments: str) -> 
             "/etc/ssl/certs"  # a mirror of packages may have a certificate that only this machine knows
         )
         options += [f"--volume={certificates}:{certificates}:ro"] if Path(certificates).is_dir() else []
+        buildah("rm", "--all")  # what a build that was killed has left
         said = buildah(
             *("bud", "--isolation=chroot", "--pull-never", "--layers", *options),
             *("--file", dockerfile, "--tag", name, REPOSITORY),
@@ -171,10 +175,13 @@ def make_base() -> None:
     """Make the base image when it is not there. A minute, once."""
     if exists(BASE) and settings_of(BASE).get("Labels", {}).get("testbed.recipe") == base_recipe():
         return
+    for half in folder().glob(".base-*"):
+        shutil.rmtree(half)
     root = Path(tempfile.mkdtemp(dir=folder(), prefix=".base-"))
     try:
         root.chmod(0o755)
         command = [
+            *("unshare", "--mount", "--propagation", "private"),  # what it mounts ends with it
             *(packages.find("debootstrap") or "debootstrap", "--variant=minbase"),
             *(f"--include={','.join(BASE_PACKAGES)}", "bookworm", str(root), mirror()),
         ]
