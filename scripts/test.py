@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import IO
 
 BUILD = [sys.executable, "-m", "tests.testbed.build"]
 WORKERS = min((os.cpu_count() or 1) + 1, 4)
@@ -25,8 +28,15 @@ NOTHING_SELECTED = 5
 def main(arguments: list[str]) -> int:
     """The status of the tests: 0 when all that ran passed."""
     in_ci = os.environ.get("CI", "").lower() == "true"
-    if in_ci and os.geteuid() == 0:
-        subprocess.run([*BUILD, "--packages"], check=False)  # what is missing then fails its own tests
+    if not in_ci or os.geteuid() != 0:
+        return _test(arguments)
+    subprocess.run([*BUILD, "--packages"], check=False)  # what is missing then fails its own tests
+    # A head start only: the tests that need the images build what is not there yet, and say what fails.
+    with _background([*BUILD, "--images"], subprocess.DEVNULL):
+        return _test(arguments)
+
+
+def _test(arguments: list[str]) -> int:
     missing = subprocess.run([*BUILD, "--missing"], stdout=subprocess.DEVNULL, check=False).returncode != 0
     if not missing or shutil.which("go") is None:
         return subprocess.run([*PYTEST, *arguments], check=False).returncode
@@ -35,22 +45,28 @@ def main(arguments: list[str]) -> int:
 
 def _test_while_building(arguments: list[str]) -> int:
     print("Building the testbed's programs meanwhile (once) ...", flush=True)
-    with tempfile.TemporaryFile() as log:
-        build = subprocess.Popen(["nice", "-n", "5", *BUILD], stdout=log, stderr=log, start_new_session=True)
-        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(stop, _interrupt)
-        try:
-            first = subprocess.run([*PYTEST, "-m", "not testbed", *arguments], check=False).returncode
-            if build.wait() != 0:
-                log.seek(0)
-                sys.stderr.buffer.write(log.read()[-4000:])
-                print("The testbed's programs could not be built, see above.", file=sys.stderr, flush=True)
-        finally:
-            if build.poll() is None:
-                os.killpg(build.pid, signal.SIGTERM)
-                build.wait()
+    with tempfile.TemporaryFile() as log, _background(BUILD, log) as build:
+        first = subprocess.run([*PYTEST, "-m", "not testbed", *arguments], check=False).returncode
+        if build.wait() != 0:
+            log.seek(0)
+            sys.stderr.buffer.write(log.read()[-4000:])
+            print("The testbed's programs could not be built, see above.", file=sys.stderr, flush=True)
     second = subprocess.run([*PYTEST, "-m", "testbed", *arguments], check=False).returncode
     return worst(first, second)
+
+
+@contextmanager
+def _background(command: list[str], log: IO[bytes] | int) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs meanwhile and gives way to the tests; it ends with the context."""
+    process = subprocess.Popen(["nice", "-n", "5", *command], stdout=log, stderr=log, start_new_session=True)
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _interrupt)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
 
 def worst(first: int, second: int) -> int:

@@ -14,7 +14,7 @@ pytest_plugins = ["tests.testbed.fixtures"]
 _TESTBED = Path(__file__).parent / "testbed"
 _NODE = "node_cluster"
 _ON_THE_NODE = pytest.mark.xdist_group(_NODE)
-_SERVERS = {"cluster", _NODE, "gcs_server", "helm"}
+_SERVERS = {"cluster", _NODE, "gcs_server", "helm", "api_image", "runner_image"}
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next

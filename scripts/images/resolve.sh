@@ -16,7 +16,7 @@ for extra in $(echo "$extras" | tr ',' ' '); do
 done
 case $torch in
 "" | cuda) ;;
-cpu) set -- "$@" --torch-backend cpu --emit-index-url ;;
+cpu) set -- "$@" --torch-backend cpu ;;
 *)
     echo "TORCH is '$torch', but it is cuda or cpu." >&2
     exit 1

@@ -22,11 +22,11 @@ UNUSED = {
         "nvidia/cu13/lib/libpcsamplingutil.so",
     ),
     # Between several GPUs or machines; libnvshmem_host.so itself is linked by torch.
-    "transports": ("nvidia/nvshmem/lib/nvshmem_*", "nvidia/nvshmem/bin"),
+    "transports": ("nvidia/nvshmem/lib/nvshmem_*", "nvidia/nvshmem/lib/*.bc"),
     # To build programs against these libraries.
     "headers": (
         *("torch/include", "torch/share", "torch/bin/protoc*", "nvidia/*/include", "nvidia/cu13/cccl"),
-        *("nvidia/*/lib/*.a", "numpy/_core/include", "numpy/_core/lib/*.a"),
+        *("nvidia/*/lib/*.a", "numpy/_core/include", "numpy/**/*.a"),
     ),
     # Decodes files for demucs.api, which the runner does not use: it reads with soundfile.
     "sphn": ("sphn", "sphn*.libs", "sphn-*.dist-info"),

@@ -93,7 +93,8 @@ def test_weights_that_are_not_those_that_were_meant_end_the_build(
     assert list((tmp_path / "weights").iterdir()) == []
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.testbed
+@pytest.mark.timeout(1800)  # another process may be building an image
 def test_the_build_argument_decides_on_the_weights(server: str) -> None:
     require_image_builder()
     name = "testbed.local/weights:1"
