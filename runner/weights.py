@@ -1,6 +1,7 @@
 """A model by its name: Demucs' own classes and loaders, and one clear sentence when it cannot be had."""
 
 import hashlib
+import math
 import re
 import warnings
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from demucs.states import load_model as load_pickled_model
 
 from contract.failures import FailureCode, JobFailed
 from runner.separation import STEMS
+from runner.uninitialised import uninitialised
 from runner.weight_files import BrokenDefinition, WeightFiles, fetch, locate
 
 log = structlog.get_logger(__name__)
@@ -105,7 +107,7 @@ def _load(name: str, files: WeightFiles) -> "BagOfModels | Demucs | HDemucs | HT
 
 
 def _load_file(path: Path) -> "Demucs | HDemucs | HTDemucs":
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), uninitialised():
         warnings.simplefilter("ignore")  # about arguments of old weights that newer classes do not know
         if path.suffix == ".safetensors":
             model = load_safetensors_model(path)
@@ -130,7 +132,8 @@ def _check_model(name: str, model: torch.nn.Module) -> None:
             )
         if network.audio_channels != 2:
             raise JobFailed(FailureCode.UNSUPPORTED_MODEL, f"The model {name} is not a stereo model.")
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+    # One number that is none makes the sum none; ten times as fast as asking each.
+    if not all(math.isfinite(float(parameter.detach().sum())) for parameter in model.parameters()):
         raise _corrupt(name)
 
 

@@ -61,6 +61,15 @@ def test_a_file_of_weights_is_loaded_and_its_sum_is_told(tmp_path: Path) -> None
     assert not loaded.model.training
 
 
+def test_all_weights_come_from_the_file(tmp_path: Path) -> None:
+    """Layers are built without initial values; those that are built later have them again."""
+    loaded = load_model(str(save_tiny(tmp_path / "own.safetensors"))).model.state_dict()
+    expected = tiny_htdemucs().state_dict()
+    assert loaded.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(loaded[name], tensor), name
+
+
 def test_a_folder_with_one_model_is_a_model(tmp_path: Path) -> None:
     save_tiny(tmp_path / "own.safetensors")
     assert parameters_equal(load_model(str(tmp_path)).model, tiny_htdemucs())
