@@ -57,8 +57,7 @@ def error_level(
     The thresholded SNR of S. Wisdom et al., "Unsupervised Sound Separation Using Mixture Invariant Training",
     NeurIPS 2020, equation (2), with the power of the mixture in place of that of the stem, so that silent
     stems count too. The lower the bound, the steeper the loss of silent stems near silence: with -30 dB a new
-    model learned to be silent. The higher the bound, the less a stem that is quieter than the others counts:
-    with -10 dB the bass stayed too quiet, because its errors were below the bound.
+    model learned to be silent. The higher the bound, the less errors count that are below it already.
 
     Args:
         estimate: `[shape=(batch, stems, 2, n)]`.
@@ -72,6 +71,11 @@ def error_level(
     levels = 10.0 * torch.log10(error / power + 10.0 ** (floor_db / 10.0))
     weights = torch.tensor([bass_weight if name == "bass" else 1.0 for name in STEMS], device=levels.device)
     return (levels.mean(dim=0) * weights).sum() / weights.sum()
+
+
+def error_floor(step: int, lowest_db: float) -> float:
+    """The bound of `error_level` in dB: -10 while a model is new, then `lowest_db`."""
+    return -10.0 if step < 1000 else lowest_db
 
 
 def spectral_loss(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -173,7 +177,8 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.options.device, dtype=torch.bfloat16):
             estimate = self.model(mixture)
-        loss = error_level(estimate.float(), truth, mixture, self.options.floor_db, self.options.bass_weight)
+        floor = error_floor(self.step, self.options.floor_db)
+        loss = error_level(estimate.float(), truth, mixture, floor, self.options.bass_weight)
         if self.options.l1_weight > 0.0:
             loss = loss + self.options.l1_weight * functional.l1_loss(estimate.float(), truth)
         if self.options.spectral_weight > 0.0:
