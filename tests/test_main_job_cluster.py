@@ -197,6 +197,12 @@ def test_the_api_is_healthy_and_ready_behind_its_service(site: Site) -> None:
     assert ready.status_code == 200, ready.text
 
 
+def test_the_sweep_runs_in_the_apis_image(site: Site) -> None:
+    site.kubectl("create", "job", "sweep-now", f"--from=cronjob/{RELEASE}-sweep")
+
+    assert site.cluster.wait_for_end(site.namespace, "sweep-now") == "Complete"
+
+
 def test_containers_are_user_10001_and_cannot_write_to_their_image(site: Site) -> None:
     tried = (
         "import errno, os\n"
@@ -231,6 +237,12 @@ def test_the_runners_image_has_what_the_reference_needs(site: Site) -> None:
         namespace=site.namespace,
     )
 
-    site.kubectl("wait", "pod/reference", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=55s")
+    def ended() -> bool:
+        return site.kubectl("get", "pod", "reference", "-o", "jsonpath={.status.phase}") in (
+            "Succeeded",
+            "Failed",
+        )
+
+    wait_for("the end of the reference", ended, timeout=240, every=1)
 
     assert site.kubectl("logs", "reference").split() == ["10001", "2", "True"]

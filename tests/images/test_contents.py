@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from api.version import VERSION
 from tests.images.built import Files, files_of
 from tests.testbed import image_store
 
@@ -54,7 +55,8 @@ def test_labels_say_what_it_is(image: str) -> None:
     prefix = "org.opencontainers.image."
     assert labels[f"{prefix}title"] == image.rpartition("/")[2].removesuffix(":dev")
     assert labels[f"{prefix}licenses"] == "MIT"
-    assert {f"{prefix}{each}" for each in ("description", "version", "revision")} <= set(labels)
+    assert labels[f"{prefix}version"] == VERSION
+    assert {f"{prefix}{each}" for each in ("description", "revision")} <= set(labels)
 
 
 def test_nothing_is_left_of_the_building(files: Files) -> None:

@@ -35,6 +35,9 @@ NOT_IN_THE_BASE = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"),
     *("var/cache/apt", "var/lib/apt/lists", "var/log/apt", "etc/apt/sources.list"),
 )
+IN_A_NAMESPACE = ("unshare", "--mount", "--propagation", "private")
+"""What the command after it mounts ends with it, however that happens: the machine stays as it was."""
+
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 
@@ -50,7 +53,7 @@ def folder() -> Path:
 def buildah(*arguments: str | Path, timeout: float = 3600) -> str:
     """Run buildah on the testbed's own store. What it prints."""
     store = ("--root", folder() / "store", "--runroot", folder() / "run", "--storage-driver", "overlay")
-    command = [packages.find("buildah") or "buildah", *map(str, store), *map(str, arguments)]
+    command = [*IN_A_NAMESPACE, packages.find("buildah") or "buildah", *map(str, (*store, *arguments))]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -181,8 +184,7 @@ def make_base() -> None:
     try:
         root.chmod(0o755)
         command = [
-            *("unshare", "--mount", "--propagation", "private"),  # what it mounts ends with it
-            *(packages.find("debootstrap") or "debootstrap", "--variant=minbase"),
+            *(*IN_A_NAMESPACE, packages.find("debootstrap") or "debootstrap", "--variant=minbase"),
             *(f"--include={','.join(BASE_PACKAGES)}", "bookworm", str(root), mirror()),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
