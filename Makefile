@@ -1,5 +1,6 @@
 # make demo   separates a song, from nothing                make run    serves on http://localhost:8000
 # make test   lint, types, imports, tests                   make benchmark   what is measured, not tested
+# make images   both images by DOCKER (docker, podman), as TAG
 # make kind-up, kind-demo, kind-down   the same song through a Kubernetes cluster on this machine (Docker, kind, Helm)
 #
 # All of them use one environment in .venv, made once from constraints.txt.
@@ -8,10 +9,12 @@
 
 PYTHON ?= python3
 TORCH ?=
+DOCKER ?= docker
+TAG ?= 1.0.0
 READY := .venv/.ready
 IN_VENV := .venv/bin/python
 
-.PHONY: demo test testbed run benchmark lint kind-up kind-demo kind-down manifests constraints clean
+.PHONY: demo test testbed run benchmark lint images kind-up kind-demo kind-down manifests constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -37,6 +40,12 @@ benchmark: $(READY)
 
 $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
+
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+images:
+	$(DOCKER) build --file Dockerfile.api --tag stemjob-api:$(TAG) --build-arg REVISION=$(REVISION) .
+	$(DOCKER) build --file Dockerfile.runner --tag stemjob-runner:$(TAG) --build-arg REVISION=$(REVISION) \
+	    $(if $(TORCH),--build-arg TORCH=$(TORCH)) .
 
 kind-up:
 	@sh scripts/kind.sh up
