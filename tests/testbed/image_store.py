@@ -38,6 +38,9 @@ NOT_IN_THE_BASE = (
 IN_A_NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 """What the command after it mounts ends with it, however that happens: the machine stays as it was."""
 
+CERTIFICATES = Path("/etc/ssl/certs")
+"""Of this machine: a mirror of packages may have one that nobody else knows."""
+
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 
@@ -55,7 +58,13 @@ def buildah(*arguments: str | Path, timeout: float = 3600) -> str:
     store = ("--root", folder() / "store", "--runroot", folder() / "run", "--storage-driver", "overlay")
     command = [*IN_A_NAMESPACE, packages.find("buildah") or "buildah", *map(str, (*store, *arguments))]
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(scratch())},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     if done.returncode != 0:
         said = f"{done.stdout}\n{done.stderr}".strip()
@@ -85,21 +94,18 @@ def build(dockerfile: str, name: str, *, target: str = "", **arguments: str) -> 
         ImageError: a step failed.
     """
     with only_one_builder():
-        make_base()
         note = note_of(name)
         made_of = fingerprint(dockerfile, target, arguments)
         if note.is_file() and json.loads(note.read_text())["made_of"] == made_of and exists(name):
             return
-        options = [f"--build-arg={key}={value}" for key, value in {**index(), **arguments}.items()]
-        options += [f"--target={target}"] if target else []
-        certificates = (
-            "/etc/ssl/certs"  # a mirror of packages may have a certificate that only this machine knows
-        )
-        options += [f"--volume={certificates}:{certificates}:ro"] if Path(certificates).is_dir() else []
-        buildah("rm", "--all")  # what a build that was killed has left
+        remove_halves()
+        make_base()
         said = buildah(
-            *("bud", "--isolation=chroot", "--pull-never", "--layers", *options),
-            *("--file", dockerfile, "--tag", name, REPOSITORY),
+            *("bud", "--isolation=chroot", "--pull-never", "--layers", "--file", dockerfile, "--tag", name),
+            *(f"--build-arg={key}={value}" for key, value in {**index(), **arguments}.items()),
+            *([f"--target={target}"] if target else []),
+            *([f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_dir() else []),
+            REPOSITORY,
         )
         # Every step is an image of its own, of which later builds start.
         steps = re.findall(r"^--> (?:Using cache )?([0-9a-f]{11})", said, re.MULTILINE)
@@ -118,6 +124,20 @@ def remove(name: str) -> None:
 def note_of(name: str) -> Path:
     """Where it is noted of what an image was made."""
     return folder() / f"{re.sub('[^a-z0-9.]+', '-', name)}.json"
+
+
+def remove_halves() -> None:
+    """Delete what builds that were killed have left. Only for whoever holds the lock."""
+    buildah("rm", "--all")
+    for path in scratch().iterdir():
+        subprocess.run(["rm", "-rf", path], check=True)
+
+
+def scratch() -> Path:
+    """For temporary files."""
+    path = folder() / "tmp"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def remove_old_steps() -> None:
@@ -178,9 +198,7 @@ def make_base() -> None:
     """Make the base image when it is not there. A minute, once."""
     if exists(BASE) and settings_of(BASE).get("Labels", {}).get("testbed.recipe") == base_recipe():
         return
-    for half in folder().glob(".base-*"):
-        shutil.rmtree(half)
-    root = Path(tempfile.mkdtemp(dir=folder(), prefix=".base-"))
+    root = Path(tempfile.mkdtemp(dir=scratch(), prefix="base-"))
     try:
         root.chmod(0o755)
         command = [
