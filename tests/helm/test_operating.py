@@ -40,6 +40,13 @@ def test_every_failure_and_every_refusal_of_the_operator_s_is_explained() -> Non
         assert f"\n| `{code}` | " in PAGE, code
 
 
+def test_every_file_that_the_page_names_is_there() -> None:
+    named = [link for link in re.findall(r"\]\(([^)#]+)\)", PAGE) if "://" not in link]
+
+    assert len(named) > 5
+    assert [link for link in named if not (REPOSITORY / "docs" / link).exists()] == []
+
+
 class Shell:
     """A terminal with kubectl and helm on its path, at a cluster."""
 
