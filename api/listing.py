@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Literal
 
 from api.answers import JobsPage, JobSummary, summary
@@ -63,7 +62,7 @@ class Listing:
         prefix = index_prefix(owner)
         start = prefix + _opened(query.cursor) if query.cursor is not None else ""
         at_most = EXAMINED_AT_MOST if query.is_filtered else query.limit
-        keys = [info.key for info in islice(self._store.list(prefix, start), at_most + 1)]
+        keys = [info.key for info in self._store.list(prefix, start, at_most + 1)]
         jobs: list[JobSummary] = []
         examined = 0
         for job in self._summaries(keys[:at_most], MAX_LIMIT if query.is_filtered else query.limit):

@@ -1,7 +1,9 @@
 """Marks by which the sweep finds what it must look at: small objects beside the jobs."""
 
+from datetime import datetime
+
 from contract.job import JobRecord
-from contract.layout import deleted_key, index_key, unsettled_key
+from contract.layout import deleted_key, index_key, link_key, unsettled_key
 from contract.stores import Store
 from contract.tombstone import Tombstone
 
@@ -12,6 +14,14 @@ def mark_unsettled(store: Store, job_id: str, *, link: bool = False) -> None:
     Raises StoreError.
     """
     store.put(unsettled_key(job_id), b"link" if link else b"", content_type="text/plain")
+
+
+def mark_link(store: Store, job_id: str, until: datetime) -> None:
+    """This upload will be no job, but its song may arrive until then. Again: it was looked at just now.
+
+    Raises StoreError.
+    """
+    store.put(link_key(job_id, until), b"", content_type="text/plain")
 
 
 def mark_deleted(store: Store, job_id: str) -> None:

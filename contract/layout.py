@@ -73,6 +73,9 @@ def webhook_id(key: str) -> str:
 UNSETTLED = "unsettled/"
 """An empty object for each job, and each upload that may become one, at which the sweep must still look."""
 
+LINKS = "links/"
+"""An empty object for each upload that was given up while a song may still arrive by its link."""
+
 DELETED = "deleted/"
 """An empty object for each job that was deleted lately: the sweep removes what a runner still writes."""
 
@@ -90,6 +93,17 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 def unsettled_key(job_id: str) -> str:
     """Written before anything else of a job, removed when its manifest is there and its launcher knows."""
     return f"{UNSETTLED}{job_id}"
+
+
+def link_key(job_id: str, until: datetime) -> str:
+    """Until then something may arrive by the link of this upload. Rewritten with every look."""
+    return f"{LINKS}{until.astimezone(UTC):%Y%m%dT%H%M%SZ}-{job_id}"
+
+
+def linked(key: str) -> tuple[str, datetime]:
+    """The inverse of `link_key`, to the second."""
+    until, _, job_id = key.removeprefix(LINKS).partition("-")
+    return job_id, datetime.strptime(until, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def deleted_key(job_id: str) -> str:

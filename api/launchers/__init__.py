@@ -55,8 +55,12 @@ class Launcher(Protocol):
         Raises LauncherUnavailable, as do the others that follow.
         """
 
-    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
-        """The same of many jobs, much faster than one by one; what is not known is left out."""
+    def observe_all(self, job_ids: Sequence[str], *, exact: bool = False) -> Mapping[str, Observation]:
+        """The same of many jobs, much faster than one by one; what is not known is left out.
+
+        They are seen as they were a moment ago. With `exact`, as `observe` sees one: as they are, and what
+        will soon be forgotten is written down; that takes its time.
+        """
 
     def finished(self) -> Iterable[str]:
         """Ids of the jobs that are finished and not forgotten."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from api.launchers import Launcher
 from api.settings import ApiSettings
 from api.sweep.old import delete_old_jobs, forget_old_claims
-from api.sweep.unsettled import Settlement, clear_deleted_jobs
+from api.sweep.unsettled import Settlement, clear_deleted_jobs, clear_late_songs
 from api.webhooks import deliver_due
 from contract.stores import Store
 
@@ -42,6 +42,7 @@ class Sweep:
         settlement = Settlement(self.store, self.launcher, self.store_url, now)
         settlement.settle_jobs(everything=everything, stopped=stopped)
         clear_deleted_jobs(self.store, self.launcher, now)
+        clear_late_songs(self.store, now)
         if not stopped():
             delete_old_jobs(self.store, self.launcher, self.settings.retention_days, now)
             forget_old_claims(self.store, now)

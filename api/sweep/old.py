@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import islice
 
 import structlog
 
@@ -37,7 +36,7 @@ def delete_old_jobs(store: Store, launcher: Launcher, days: int | None, now: dat
         return
     for owner in _owners(store):
         start = index_start(owner, now - timedelta(days=days))
-        for entry in islice(store.list(index_prefix(owner), start), JOBS_A_PASS):
+        for entry in store.list(index_prefix(owner), start, JOBS_A_PASS):
             _, job_id = indexed(entry.key)
             if store.stat(manifest_key(job_id)) is not None:
                 _delete(store, launcher, job_id)
@@ -65,7 +64,7 @@ def _delete(store: Store, launcher: Launcher, job_id: str) -> None:
 def _owners(store: Store) -> Iterator[str]:
     """Everybody who has jobs: the first entry of each, and on from the key after all of theirs."""
     start = INDEX
-    while (first := next(iter(store.list(INDEX, start)), None)) is not None:
+    while (first := next(iter(store.list(INDEX, start, 1)), None)) is not None:
         owner, _ = indexed(first.key)
         yield owner
         start = index_prefix(owner)[:-1] + "0"  # follows "/"

@@ -8,16 +8,18 @@ import structlog
 from api.deletion import clear
 from api.ids import is_uuid4
 from api.launchers import Launcher, LaunchRefused, Observation
-from api.marks import enter
+from api.marks import enter, mark_link
 from api.status import fold
 from api.webhooks import cancel
 from contract.job import JobRecord, JobSpec
 from contract.layout import (
     DELETED,
+    LINKS,
     UNSETTLED,
     deleted_key,
     job_key,
     job_prefix,
+    linked,
     manifest_key,
     unsettled_key,
 )
@@ -52,7 +54,7 @@ class Settlement:
         job_ids = [job_id for job_id in known if is_uuid4(job_id)]
         for first in range(0, len(job_ids), _AT_ONCE):
             some = job_ids[first : first + _AT_ONCE]
-            seen = self._launcher.observe_all(some)
+            seen = self._launcher.observe_all(some, exact=True)
             for job_id in some:
                 if stopped():
                     return
@@ -115,11 +117,28 @@ class Settlement:
         there = [*self._store.list(job_prefix(job_id)), *([mark] if mark else [])]
         if not there or self._now - max(info.updated for info in there) < UPLOAD_ABANDONED_AFTER:
             return
+        if mark is not None and mark.size:
+            mark_link(self._store, job_id, mark.updated + LINK_LIVES)
         self._store.delete_prefix(job_prefix(job_id))
         cancel(self._store, job_id)
-        if mark is None or not mark.size or self._now - mark.updated > LINK_LIVES:
-            self._store.delete(unsettled_key(job_id))
+        self._store.delete(unsettled_key(job_id))
         log.info("abandoned_upload_deleted", job_id=job_id)
+
+
+def clear_late_songs(store: Store, now: datetime) -> None:
+    """Removes what arrived by links whose uploads were given up. Raises StoreError.
+
+    Each is looked at once an hour: anybody can have links made, and a week of passes is long.
+    """
+    for mark in store.list(LINKS):
+        if now - mark.updated < UPLOAD_ABANDONED_AFTER:
+            continue
+        job_id, until = linked(mark.key)
+        store.delete_prefix(job_prefix(job_id))
+        if now > until:
+            store.delete(mark.key)
+        else:
+            mark_link(store, job_id, until)
 
 
 def clear_deleted_jobs(store: Store, launcher: Launcher, now: datetime) -> None:

@@ -106,8 +106,11 @@ class Store(Protocol):
     def fetch(self, key: str, path: Path, *, generation: int | None = None) -> None:
         """Makes the object readable as the local file `path`. Raises ObjectNotFound."""
 
-    def list(self, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, in the order of keys; from the key `start` on."""
+    def list(self, prefix: str, start: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in the order of keys.
+
+        From the key `start` on, and at most `limit` of them.
+        """
 
     def delete(self, key: str) -> None:
         """Removes the object; not an error when it is not there."""

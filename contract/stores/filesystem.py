@@ -107,13 +107,13 @@ class FileStore:
             partial.replace(path)
             partial.unlink(missing_ok=True)  # still there when both were names of the same bytes
 
-    def list(self, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, start: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._root
         cut = len(self._root.as_posix()) + 1
         files = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names)
         keys = (file[cut:] for file in files)
         wanted = (key for key in keys if key.startswith(prefix) and key >= start)
-        for key in sorted(key for key in wanted if key.split("/")[0] != _TEMPORARY):
+        for key in sorted(key for key in wanted if key.split("/")[0] != _TEMPORARY)[:limit]:
             info = self.stat(key)
             if info is not None:
                 yield info

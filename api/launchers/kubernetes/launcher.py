@@ -47,12 +47,14 @@ class KubernetesLauncher:
         pods = [] if job.ended_well else self._cluster.pods(f"{JOB_NAME_LABEL}={name}")
         facts = [PodFacts.of(pod) for pod in pods]
         told = self._cluster.refusals(name) if needs_events(job, facts) else {}
-        return self._judge(name, job, facts, told.get(name, ()))
+        refusals = told.get(name, ())
+        self._keep(name, job, facts, refusals)
+        return diagnose(job, facts, refusals)
 
-    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
+    def observe_all(self, job_ids: Sequence[str], *, exact: bool = False) -> Mapping[str, Observation]:
         seen: dict[str, Observation] = {}
         for first in range(0, len(job_ids), _AT_ONCE):
-            seen |= self._observe_some(job_ids[first : first + _AT_ONCE])
+            seen |= self._observe_some(job_ids[first : first + _AT_ONCE], exact)
         return seen
 
     def finished(self) -> Iterable[str]:
@@ -70,32 +72,32 @@ class KubernetesLauncher:
     def close(self) -> None:
         self._cluster.close()
 
-    def _observe_some(self, job_ids: Sequence[str]) -> dict[str, Observation]:
+    def _observe_some(self, job_ids: Sequence[str], exact: bool) -> dict[str, Observation]:
         """With three requests, however many they are."""
-        found = self._cluster.jobs(_selector(job_ids))
+        found = self._cluster.jobs(_selector(job_ids), exact=exact)
         jobs = {job["metadata"]["labels"][JOB_ID_LABEL]: JobFacts.of(job) for job in found}
         open_ids = [job_id for job_id, job in jobs.items() if not job.ended_well]
         pods: dict[str, list[PodFacts]] = {job_id: [] for job_id in jobs}
-        for pod in self._cluster.pods(_selector(open_ids)) if open_ids else ():
+        for pod in self._cluster.pods(_selector(open_ids), exact=exact) if open_ids else ():
             pods[pod["metadata"]["labels"][JOB_ID_LABEL]].append(PodFacts.of(pod))
         ask = any(needs_events(job, pods[job_id]) for job_id, job in jobs.items())
         told = self._cluster.refusals() if ask else {}
-        names = {job_id: job_name(job_id) for job_id in jobs}
-        return {
-            job_id: self._judge(names[job_id], job, pods[job_id], told.get(names[job_id], ()))
-            for job_id, job in jobs.items()
-        }
+        seen: dict[str, Observation] = {}
+        for job_id, job in jobs.items():
+            name = job_name(job_id)
+            refusals = told.get(name, ())
+            if exact:
+                self._keep(name, job, pods[job_id], refusals)
+            seen[job_id] = diagnose(job, pods[job_id], refusals)
+        return seen
 
-    def _judge(
-        self, name: str, job: JobFacts, pods: Sequence[PodFacts], refusals: Sequence[str]
-    ) -> Observation:
-        if (diagnosis := diagnosis_to_keep(job, pods, refusals)) is not None:
-            self._keep(name, diagnosis.to_json().decode())
-        return diagnose(job, pods, refusals)
-
-    def _keep(self, name: str, diagnosis: str) -> None:
+    def _keep(self, name: str, job: JobFacts, pods: Sequence[PodFacts], refusals: Sequence[str]) -> None:
+        """Writes on the Job why it waits, before Kubernetes deletes the pod that shows it."""
+        diagnosis = diagnosis_to_keep(job, pods, refusals)
+        if diagnosis is None:
+            return
         try:
-            self._cluster.mark(name, {"annotations": {DIAGNOSIS: diagnosis}})
+            self._cluster.mark(name, {"annotations": {DIAGNOSIS: diagnosis.to_json().decode()}})
         except LauncherUnavailable:
             log.warning("diagnosis_not_kept", job=name)  # an answer does not fail for it; the next look tries
 

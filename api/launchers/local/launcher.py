@@ -65,7 +65,8 @@ class LocalLauncher:
     def observe(self, job_id: str) -> Observation | None:
         return self._observe(job_id, self._orders)
 
-    def observe_all(self, job_ids: Sequence[str]) -> Mapping[str, Observation]:
+    def observe_all(self, job_ids: Sequence[str], *, exact: bool = False) -> Mapping[str, Observation]:
+        del exact  # files tell at once, and forget nothing
         orders = lru_cache(maxsize=1)(self._orders)  # read once at most
         found = {job_id: self._observe(job_id, orders) for job_id in job_ids}
         return {job_id: seen for job_id, seen in found.items() if seen is not None}

@@ -118,9 +118,9 @@ class GcsStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def list(self, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, start: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         with translated(self._bucket.name):
-            for blob in self._listed(prefix, start=start):
+            for blob in self._listed(prefix, limit, start):
                 yield info_of(blob.name.removeprefix(self._prefix), blob)
 
     def delete(self, key: str) -> None:

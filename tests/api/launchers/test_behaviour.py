@@ -261,8 +261,9 @@ def test_many_jobs_are_seen_at_once_as_one_by_one(place: Place) -> None:
     wait_for("the end", lambda: is_finished(place, ended))
     job_ids = [str(uuid.uuid4()), ended, waiting, working]
 
-    seen = place.launcher.observe_all(job_ids)
+    seen = place.launcher.observe_all(job_ids, exact=True)
 
+    wait_for("the quick look to see the same", lambda: place.launcher.observe_all(job_ids) == seen, 5)
     assert dict(seen) == {job_id: place.launcher.observe(job_id) for job_id in job_ids[1:]}
     assert dict(place.launcher.observe_all([])) == {}
 

@@ -316,6 +316,9 @@ def test_listing_can_begin_at_any_key(store: Store) -> None:
     assert [info.key for info in store.list("jobs/", "jobs/1/b")] == ["jobs/1/c", "jobs/2/b"]
     assert [info.key for info in store.list("jobs/", "jobs/3")] == []
     assert [info.key for info in store.list("jobs/1/", "a")] == ["jobs/1/a", "jobs/1/c"]
+    assert [info.key for info in store.list("jobs/", "", 2)] == ["jobs/1/a", "jobs/1/c"]
+    assert [info.key for info in store.list("jobs/", "jobs/1/b", 1)] == ["jobs/1/c"]
+    assert len(list(store.list("", "", 100))) == 4
 
 
 def test_deleting_by_prefix_leaves_the_rest(store: Store) -> None:

@@ -300,7 +300,9 @@ def test_replicas_list_the_same(
                 found.append(client.get("/jobs", params={"limit": 2}).json())
         return found
 
-    wait_for("the waits to be known", lambda: sum(bool(job["waiting"]) for job in pages()[0]["jobs"]) >= 1)
-    first, second = pages()
-    assert first == second
+    def agreed() -> Any:
+        first, second = pages()  # each as it was a moment ago
+        return first if first == second and any(job["waiting"] for job in first["jobs"]) else None
+
+    first = wait_for("both to say the same", agreed)
     assert [job["job_id"] for job in first["jobs"]] == job_ids[:0:-1]
