@@ -1,8 +1,10 @@
 """Runs every benchmark and prints its table."""
 
-from benchmarks import bundled, listing, polling
+from benchmarks import bundled, kernels, listing, polling, song
 
 if __name__ == "__main__":
     bundled.main()
     polling.main()
     listing.main()
+    kernels.main([])
+    song.main([])

@@ -126,7 +126,8 @@ def compare(seconds: float, rounds: int, threads: int) -> None:
 def ratio(baseline: list[Run], runs: list[Run], what: str) -> float:
     """How many times less: the median over the rounds, each against the baseline of its round."""
     pairs = zip(baseline, runs, strict=True)
-    return statistics.median(getattr(base, what) / getattr(run, what) for base, run in pairs)
+    ratios = [float(getattr(base, what) / getattr(run, what)) for base, run in pairs]
+    return statistics.median(ratios)
 
 
 def memory(minutes: tuple[float, ...]) -> None:
