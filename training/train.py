@@ -29,7 +29,7 @@ from training.shots import MissingError
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of; the defaults are the recipe of the bundled model."""
+    """What a run is made of; the defaults are the recipe as it is today."""
 
     folder: Path = Path("training/runs/default")
     shots: Path = Path("training/runs/shots.safetensors")
