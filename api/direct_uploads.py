@@ -109,6 +109,11 @@ def referred(store: Store, settings: ApiSettings, upload_id: str, options: JobOp
     head = _read(store, song.key, song.generation, 0)
     tail = _read(store, song.key, song.generation, max(0, song.size - HEAD_BYTES))
     judge(head, tail, song.size, extension, settings.max_duration_seconds)
+    if song.size != announcement.size:
+        raise Refusal(
+            RefusalCode.INVALID_AUDIO,
+            f"The song has {song.size} bytes, but {announcement.size} were announced; announce it again.",
+        )
     return Upload(
         job_id=upload_id,
         file_name=announcement.file_name,

@@ -21,7 +21,7 @@ class LambdaSettings(ApiSettings):
     """The API's settings, with other defaults: no process and no folder outlives an event."""
 
     launcher: Literal["kubernetes"] = "kubernetes"
-    downloads: Literal["stream", "redirect"] = "redirect"
+    downloads: Literal["redirect"] = "redirect"  # what streams must fit into one answer
     body_limit_mb: float | None = Field(
         default=4.5, gt=0, description="Lambda's 6 MB, which count in Base64."
     )

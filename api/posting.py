@@ -34,6 +34,8 @@ def post(url: HttpUrl, body: bytes, headers: Mapping[str, str], trusted_hosts: C
         NotPosted: the host has no address or one that is not public, or no answer came in time.
     """
     host = host_of(url)
+    if host not in trusted_hosts and url.scheme != "https":  # trusted when the job was made, but not any more
+        raise NotPosted(f"{host} is asked for without https")
     addresses = _addresses(host, url.port or 443)
     if host not in trusted_hosts and not all_public(addresses):
         raise NotPosted(f"{host} has an address that is not public")

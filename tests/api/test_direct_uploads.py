@@ -148,7 +148,14 @@ SENT: dict[str, tuple[str, bytes, int, str, str]] = {
         "invalid_audio",
         "The file is named .wav but its content is FLAC.",
     ),
-    "more than was announced": (
+    "less than was announced": (
+        "song.wav",
+        song(0.25),
+        400,
+        "invalid_audio",
+        f"The song has {len(song(0.25))} bytes, but {len(SONG)} were announced; announce it again.",
+    ),
+    "more than is allowed": (
         "song.wav",
         SONG + bytes(1_000_000),
         413,

@@ -188,6 +188,7 @@ def test_the_sweep_is_a_function_of_its_own(
     [
         ({"STEMJOB_STORE": ""}, "STEMJOB_STORE must name a bucket"),
         ({"STEMJOB_LAUNCHER": "local"}, "STEMJOB_LAUNCHER is not right: Input should be 'kubernetes'."),
+        ({"STEMJOB_DOWNLOADS": "stream"}, "STEMJOB_DOWNLOADS is not right: Input should be 'redirect'."),
         ({"STEMJOB_KUBECONFIG": "a: b"}, "What STEMJOB_KUBECONFIG holds is no kubeconfig."),
     ],
 )

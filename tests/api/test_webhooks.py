@@ -252,6 +252,16 @@ def test_a_host_with_a_private_address_is_not_called(store: Store, receiver: Rec
     assert len(left(store)) == 1
 
 
+def test_a_host_that_is_not_trusted_any_more_is_not_called_by_http(store: Store, receiver: Receiver) -> None:
+    expect(store, receiver.url)
+
+    with capture_logs() as lines:
+        sweep(store, callback_hosts="")
+
+    assert receiver.messages == []
+    assert [line["reason"] for line in lines] == ["127.0.0.1 is asked for without https"]
+
+
 def test_the_address_that_was_judged_is_the_one_that_is_called(
     store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
