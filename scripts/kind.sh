@@ -1,9 +1,11 @@
 #!/bin/sh
 # stemjob in a cluster on this machine: `kind.sh up` makes it, `kind.sh down` removes it. `kind.sh install` is the part
-# that needs neither Docker nor kind: any cluster will do that kubectl reaches and that has the three images.
+# that needs neither Docker nor kind: any cluster will do that kubectl reaches and that has the three images. With
+# TORCH=cpu the runner's image is much smaller and runs on a CPU only.
 set -eu
 cd "$(dirname "$0")/.."
 DOCKER=${DOCKER:-docker} KIND=${KIND:-kind} KUBECTL=${KUBECTL:-kubectl} HELM=${HELM:-helm}
+TORCH=${TORCH:-cuda}
 CLUSTER=stemjob
 EMULATOR=fsouza/fake-gcs-server:1.56.1
 
@@ -20,7 +22,7 @@ create() {
 
 build_and_load() {
     "$DOCKER" build --file Dockerfile.api --tag stemjob-api:dev .
-    "$DOCKER" build --file Dockerfile.runner --build-arg TORCH=cpu --tag stemjob-runner:dev .
+    "$DOCKER" build --file Dockerfile.runner --build-arg TORCH="$TORCH" --tag stemjob-runner:dev .
     "$DOCKER" pull "$EMULATOR"
     "$KIND" load docker-image --name "$CLUSTER" stemjob-api:dev stemjob-runner:dev "$EMULATOR"
 }

@@ -23,7 +23,7 @@ print([name for name in sys.modules if name.startswith(("google", "requests"))])
     "url", ["gs://", "gs://ab", "gs://Bucket", "gs://user@bucket", "gs://bucket/../other", "gs://bucket/a//b"]
 )
 def test_a_url_without_a_possible_bucket_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^STEMJOB_STORE is '.*', but a bucket's URL is gs://"):
+    with pytest.raises(ValueError, match=r"^STEMJOB_STORE is 'gs://.*', .* gs://<bucket>/<prefix>$"):
         open_store(url)
 
 
