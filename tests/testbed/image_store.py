@@ -41,8 +41,6 @@ IN_A_NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 CERTIFICATES = Path("/etc/ssl/certs")
 """Of this machine: a mirror of packages may have one that nobody else knows."""
 
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
-
 
 class ImageError(Exception):
     """An image could not be built. The message has the end of what buildah said."""
@@ -203,7 +201,7 @@ def make_base() -> None:
         root.chmod(0o755)
         command = [
             *(*IN_A_NAMESPACE, packages.find("debootstrap") or "debootstrap", "--variant=minbase"),
-            *(f"--include={','.join(BASE_PACKAGES)}", "bookworm", str(root), mirror()),
+            *(f"--include={','.join(BASE_PACKAGES)}", "bookworm", str(root), *mirror()),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -225,15 +223,15 @@ def base_recipe() -> str:
     return hashlib.sha256(repr((BASE_PACKAGES, NOT_IN_THE_BASE)).encode()).hexdigest()[:16]
 
 
-def mirror() -> str:
-    """The mirror of Debian 12 that this machine uses for itself."""
+def mirror() -> list[str]:
+    """The mirror of Debian 12 that this machine uses for itself; none where debootstrap's own must do."""
     line = ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"]
     try:
         said = subprocess.run(line, capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
-        return DEFAULT_MIRROR
+        return []
     sites = [site for site, release in (each.split() for each in said.splitlines()) if release == "bookworm"]
-    return sites[0] if sites else DEFAULT_MIRROR
+    return sites[:1]
 
 
 def index() -> dict[str, str]:
