@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 CHECKSUMS = "SHA256SUMS"
 """A file of this name beside the weights, as `sha256sum` writes it, must list them and agree."""
 
-_STAMPED = re.compile(r"-([0-9a-f]{8})$")
+STAMPED = re.compile(r"-([0-9a-f]{8})$")
 """Demucs' own files are named after the beginning of their SHA-256."""
 
 FALLBACK_WARNING = (
@@ -94,7 +94,7 @@ def _load_named(name: str, weights_dir: Path | None) -> LoadedModel:
 
 def _load(name: str, files: WeightFiles) -> "BagOfModels | Demucs | HDemucs | HTDemucs":
     try:
-        models = [_load_file(path) for path in files.paths]
+        models = [load_file(path) for path in files.paths]
         return BagOfModels(models, files.weights, files.segment) if files.bag else models[0]
     except (MemoryError, JobFailed):
         raise
@@ -106,13 +106,17 @@ def _load(name: str, files: WeightFiles) -> "BagOfModels | Demucs | HDemucs | HT
         raise _corrupt(name) from error
 
 
-def _load_file(path: Path) -> "Demucs | HDemucs | HTDemucs":
+def load_file(path: Path) -> "Demucs | HDemucs | HTDemucs":
+    """One network. Float32 safetensors are not copied: the parameters are the mapped file.
+
+    Such a file may be replaced by another of its name while this process lives, but not written to.
+    """
     with warnings.catch_warnings(), uninitialised():
         warnings.simplefilter("ignore")  # about arguments of old weights that newer classes do not know
         if path.suffix == ".safetensors":
             model = load_safetensors_model(path)
         else:
-            if stamped := _STAMPED.search(path.stem):
+            if stamped := STAMPED.search(path.stem):
                 check_checksum(path, stamped[1])
             model = load_pickled_model(path)  # type: ignore[no-untyped-call]
     model.eval()

@@ -6,9 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
+import demucs.states
 import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from contract.failures import FailureCode, JobFailed
@@ -48,6 +50,11 @@ def save_bag(folder: Path, name: str, signatures: list[str]) -> None:
     (folder / f"{name}.yaml").write_text(yaml.safe_dump({"models": signatures}))
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata())
+
+
 def parameters_equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -68,6 +75,36 @@ def test_all_weights_come_from_the_file(tmp_path: Path) -> None:
     assert loaded.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(loaded[name], tensor), name
+
+
+def test_float32_safetensors_are_mapped_and_not_copied(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    model = load_model(str(path)).model
+    [mapped] = (
+        line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if str(path) in line
+    )
+    start, end = (int(address, 16) for address in mapped.split("-"))
+    assert all(start <= tensor.data_ptr() < end for tensor in model.state_dict().values())
+
+
+def test_half_precision_is_converted(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "own.safetensors")
+    metadata = metadata_of(path)
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path, metadata=metadata)
+    loaded = load_model(str(path)).model.state_dict()
+    for name, tensor in tiny_htdemucs().state_dict().items():
+        assert loaded[name].dtype == torch.float32
+        assert torch.equal(loaded[name], tensor.half().float()), name
+
+
+def test_loading_leaves_demucs_as_it_was(tmp_path: Path) -> None:
+    """Layers that are built later have initial values again, and weights are copied into them."""
+    load_model(str(save_tiny(tmp_path / "own.safetensors")))
+    first, second = tiny_htdemucs(), tiny_htdemucs()
+    assert parameters_equal(first, second)
+    state = second.state_dict()
+    demucs.states.set_state(first, state)  # type: ignore[no-untyped-call]
+    assert next(iter(first.parameters())).data_ptr() != next(iter(state.values())).data_ptr()
 
 
 def test_a_folder_with_one_model_is_a_model(tmp_path: Path) -> None:
@@ -181,10 +218,7 @@ def damage_metadata(path: Path) -> None:
 
 
 def damage_not_a_number(path: Path) -> None:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+    metadata = metadata_of(path)
     tensors = load_file(path)
     next(iter(tensors.values())).view(-1)[0] = float("nan")
     save_file(tensors, path, metadata=metadata)
