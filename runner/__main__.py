@@ -17,6 +17,9 @@ def main() -> int:
     # Threads of the network that wait for each other sleep instead of spinning: on a machine that has other
     # work, spinning made a song take four times the CPU and five times as long. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # oneDNN keeps compiled code for each shape that it has met, 1024 of them, half a megabyte each: an hour
+    # took 1 GiB more than three minutes. htdemucs needs 202.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     try:
         from runner.attempt import run
 
