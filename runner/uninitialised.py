@@ -50,7 +50,8 @@ def _as_it_is(subject: Any, *_: Any, **__: Any) -> Any:
 
 def _adopt(model: torch.nn.Module, state: dict[str, Any], quantizer: Any = None) -> Any:
     """`demucs.states.set_state` without a copy of what has the right type already."""
-    if state.get("__quantized"):
+    renames = type(model).load_state_dict is not torch.nn.Module.load_state_dict  # demucs.demucs.Demucs
+    if renames or state.get("__quantized"):
         return _set_state(model, state, quantizer)  # type: ignore[no-untyped-call]
     types = {name: parameter.dtype for name, parameter in model.state_dict().items()}
     weights = {name: tensor.to(types.get(name)).contiguous() for name, tensor in state.items()}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from contract.failures import FailureCode, JobFailed
 from runner import weight_files
 from runner.weights import FALLBACK_WARNING, load_model
-from tests.runner.tiny_models import HTDEMUCS, save_tiny, tiny_htdemucs
+from tests.runner.tiny_models import HTDEMUCS, save_cheapest, save_tiny, tiny_htdemucs
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,13 @@ def test_float32_safetensors_are_mapped_and_not_copied(tmp_path: Path) -> None:
     )
     start, end = (int(address, 16) for address in mapped.split("-"))
     assert all(start <= tensor.data_ptr() < end for tensor in model.state_dict().values())
+
+
+def test_a_time_domain_network_has_its_own_way_of_loading(tmp_path: Path) -> None:
+    loaded = load_model(str(save_cheapest(tmp_path / "own.safetensors")))
+    weights = load_file(tmp_path / "own.safetensors")
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
 
 
 def test_half_precision_is_converted(tmp_path: Path) -> None:
