@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runner.medians import KERNEL, running_medians
+from runner.medians import KERNEL, medians_along, medians_down, room
 from runner.waveform import Block, empty
 
 N_FFT = 2048
@@ -22,12 +22,16 @@ HALO = KERNEL // 2
 CHUNK_FRAMES = 256
 """Frames processed at once (3 s at 44.1 kHz): the halo of 30 frames then costs 12 %."""
 
+Spectra = NDArray[np.complex64]
+
 _BINS = N_FFT // 2 + 1
 _OVERLAP = N_FFT - HOP
 _TINY = np.finfo(np.float32).tiny
 # scipy's median_filter, which librosa calls, reads outside its input when it mirrors 2 or 3 frames for 31.
 _FRAMES_SCIPY_MISREADS = (2, 3)
 _WINDOW = torch.hann_window(N_FFT)
+# Where the bins lie in a row of magnitudes; on either side is room for their mirror image.
+_BINS_PLACE = slice(1 + HALO, 1 + HALO + _BINS)
 _WINDOW_ENERGY = _WINDOW.square().numpy()
 
 
@@ -50,7 +54,9 @@ class Hpss:
     def __init__(self, channels: int) -> None:
         # librosa centres its frames: half a window of zeros stands before the song, and after it.
         self._input: Block = np.zeros((channels, N_FFT // 2), np.float32)
-        self._spectra = np.empty((channels, 0, _BINS), np.complex64)  # from frame max(0, done - HALO) on
+        # Of the last frames, what the next ones need: magnitudes of the last 30, spectra of the 15 not done.
+        self._magnitudes: list[Block] = [np.empty((0, room(_BINS)), np.float32)] * channels
+        self._spectra: list[Spectra] = [np.empty((0, _BINS), np.complex64)] * channels
         self._done = 0  # frames whose harmonic part has been added to the output
         # What finished frames add to samples that are not final yet; the last row sums the squared windows.
         self._overlap: Block = np.zeros((channels + 1, _OVERLAP), np.float32)
@@ -63,8 +69,7 @@ class Hpss:
         self._input = np.concatenate([self._input, block], axis=1)
         final = [empty(len(self._input))]
         while self._input.shape[1] >= N_FFT + (CHUNK_FRAMES - 1) * HOP:
-            self._analyse(CHUNK_FRAMES)
-            final.append(self._synthesise(self._frames_seen() - HALO, at_end=False))
+            final.append(self._process(CHUNK_FRAMES, at_end=False))
         return np.concatenate(final, axis=1)
 
     def flush(self) -> Block:
@@ -73,43 +78,71 @@ class Hpss:
             return empty(len(self._input))
         padding = np.zeros((len(self._input), N_FFT // 2), np.float32)
         self._input = np.concatenate([self._input, padding], axis=1)
-        self._analyse(1 + self._received // HOP - self._frames_seen())
-        return self._synthesise(self._frames_seen(), at_end=True)
+        seen = self._done + len(self._spectra[0])
+        return self._process(1 + self._received // HOP - seen, at_end=True)
 
-    def _frames_seen(self) -> int:
-        return max(0, self._done - HALO) + self._spectra.shape[1]
-
-    def _analyse(self, count: int) -> None:
-        """Turns the waiting input into `count` more spectra."""
-        if count == 0:
-            return
-        frames = torch.from_numpy(self._input).unfold(1, N_FFT, HOP)[:, :count]
-        spectra = torch.fft.rfft(frames * _WINDOW).numpy()
-        self._spectra = np.concatenate([self._spectra, spectra], axis=1)
-        self._input = self._input[:, count * HOP :].copy()
-
-    def _synthesise(self, end: int, *, at_end: bool) -> Block:
-        """Masks the frames from `_done` to `end`, adds them to the output, returns its final samples."""
-        start = self._done - max(0, self._done - HALO)
-        count = end - self._done
-        span = _OVERLAP + count * HOP
-        total = np.zeros((len(self._spectra) + 1, span), np.float32)
+    def _process(self, count: int, *, at_end: bool) -> Block:
+        """Takes `count` more frames of the waiting input and returns the samples that become final."""
+        done = len(self._spectra[0]) + count - (0 if at_end else HALO)  # so many frames more than before
+        total = np.zeros((len(self._input) + 1, _OVERLAP + done * HOP), np.float32)
         total[:, :_OVERLAP] = self._overlap
-        before, after = HALO - start, HALO if at_end else 0
-        for row, spectra in zip(total, self._spectra, strict=False):
-            mask = _harmonic_mask(np.abs(spectra), start, start + count, before, after)
-            masked = torch.from_numpy(spectra[start : start + count]) * torch.from_numpy(mask)
-            _overlap_add(row, torch.fft.irfft(masked, n=N_FFT).mul_(_WINDOW).numpy())
-        _overlap_add(total[-1], np.broadcast_to(_WINDOW_ENERGY, (count, N_FFT)))
+        for channel, row in enumerate(total[:-1]):
+            spectra = torch.from_numpy(self._harmonic_spectra(channel, count, at_end=at_end))
+            _overlap_add(row, torch.fft.irfft(spectra, n=N_FFT).mul_(_WINDOW).numpy())
+        _overlap_add(total[-1], np.broadcast_to(_WINDOW_ENERGY, (done, N_FFT)))
+        self._input = self._input[:, count * HOP :].copy()
+        self._overlap = total[:, done * HOP :].copy()
         first_sample = self._done * HOP - N_FFT // 2
-        self._done = end
-        self._overlap = total[:, count * HOP :].copy()
-        self._spectra = self._spectra[:, start + count - min(end, HALO) :].copy()
-        final = total if at_end else total[:, : count * HOP]
+        self._done += done
+        final = total if at_end else total[:, : done * HOP]
         skipped = max(0, -first_sample)
         harmonic = _divide(final[:-1, skipped:], final[-1, skipped:])[:, : self._received - self._emitted]
         self._emitted += harmonic.shape[1]
         return harmonic
+
+    def _harmonic_spectra(self, channel: int, count: int, *, at_end: bool) -> Spectra:
+        """The harmonic part of the frames that were not done and of the next `count`, but the last halo."""
+        waiting, known = self._spectra[channel], self._magnitudes[channel]
+        spectra = _spectra(self._input[channel], count)
+        before, after = HALO if self._done == 0 else 0, HALO if at_end else 0
+        magnitudes = _magnitudes(known, spectra, before, after)
+        frames = before + len(known) + count + after
+        mask = _harmonic_mask(magnitudes, frames - 2 * HALO)
+        self._magnitudes[channel] = magnitudes[1 + frames - 2 * HALO : 1 + frames].copy()
+        self._spectra[channel] = spectra[len(mask) - len(waiting) :].copy()
+        masked = np.empty(mask.shape, np.complex64)
+        np.multiply(waiting, mask[: len(waiting)], out=masked[: len(waiting)])
+        np.multiply(spectra[: len(mask) - len(waiting)], mask[len(waiting) :], out=masked[len(waiting) :])
+        return masked
+
+
+def _spectra(samples: Block, count: int) -> Spectra:
+    """The first `count` frames' spectra."""
+    if count == 0:
+        return np.empty((0, _BINS), np.complex64)
+    frames = torch.from_numpy(samples).unfold(0, N_FFT, HOP)[:count]
+    spectra: Spectra = torch.fft.rfft(frames * _WINDOW).numpy()
+    return spectra
+
+
+def _magnitudes(known: Block, spectra: Spectra, before: int, after: int) -> Block:
+    """Magnitudes of the known frames and the new ones as `medians_down` and `medians_along` want them.
+
+    `before` and `after` so many frames there are none: there the song is mirrored at its ends, as in a mirror
+    that shows the edge frame too. So are the bins at theirs.
+    """
+    count = len(known) + len(spectra)
+    magnitudes = np.zeros((room(before + count + after - 2 * HALO), room(_BINS)), np.float32)
+    rows = magnitudes[1 + before : 1 + before + count]
+    rows[: len(known)] = known
+    new = rows[len(known) :, _BINS_PLACE]
+    np.abs(spectra, out=new)
+    rows[len(known) :, 1 : 1 + HALO] = new[:, HALO - 1 :: -1]
+    rows[len(known) :, 1 + HALO + _BINS :][:, :HALO] = new[:, : -HALO - 1 : -1]
+    mirrored = np.pad(np.arange(count), (before, after), mode="symmetric")
+    magnitudes[1 : 1 + before] = rows[mirrored[:before]]
+    magnitudes[1 + before + count :][:after] = rows[mirrored[before + count :]]
+    return magnitudes
 
 
 def _overlap_add(row: Block, frames: NDArray[np.floating]) -> None:
@@ -126,33 +159,19 @@ def _divide(signal: Block, window_sum: Block) -> Block:
     return np.divide(signal, divisor, dtype=np.float32)
 
 
-def _harmonic_mask(magnitudes: Block, start: int, end: int, before: int, after: int) -> Block:
-    """Soft mask of the frames `start` to `end` of `magnitudes` `(frames, bins)`, which holds their halo too.
-
-    `before` and `after` frames of the halo do not exist: there the song is mirrored at its ends.
-    """
-    harmonic = running_medians(_mirrored(magnitudes, before, after))
-    percussive = _transposed(running_medians(_mirrored(_transposed(magnitudes[start:end]), HALO, HALO)))
-    silent = np.maximum(harmonic, percussive) < _TINY
-    if silent.any():  # librosa splits what is zero in both evenly
-        harmonic[silent] = percussive[silent] = 1
+def _harmonic_mask(magnitudes: Block, count: int) -> Block:
+    """Soft mask of the `count` frames of `magnitudes` that are not halo, `(count, bins)`."""
+    harmonic = medians_down(magnitudes[:, _BINS_PLACE])[:count]
+    percussive = medians_along(magnitudes[1 + HALO : 1 + HALO + count])[:, :_BINS]
+    larger = np.maximum(harmonic, percussive)
+    if larger.min() < _TINY:  # librosa splits what is zero in both evenly
+        harmonic[larger < _TINY] = percussive[larger < _TINY] = 1
     # harmonic² / (harmonic² + percussive²) = 1 / (1 + (percussive / harmonic)²)
     with np.errstate(divide="ignore", over="ignore"):  # the limit is right: a mask of zero
-        mask = np.divide(percussive, harmonic, out=percussive)
+        mask: Block = np.divide(percussive, harmonic, out=larger)
         np.multiply(mask, mask, out=mask)
     mask += 1
     return np.reciprocal(mask, out=mask)
-
-
-def _mirrored(rows: Block, before: int, after: int) -> Block:
-    """The rows with so many more before and after them, as in a mirror that shows the edge row too."""
-    return np.pad(rows, ((before, after), (0, 0)), mode="symmetric")
-
-
-def _transposed(matrix: Block) -> Block:
-    """The transpose in memory of its own; torch does this several times as fast as numpy."""
-    transposed: Block = torch.from_numpy(matrix).t().contiguous().numpy()
-    return transposed
 
 
 class ReferenceHpss:
