@@ -39,6 +39,9 @@ _INTERPOLATION = _interpolation()
 # No interpolated sample is larger than the samples around it times this (2.24).
 _MAX_GAIN = max(float(np.abs(_TAPS[phase::OVERSAMPLING]).sum()) for phase in range(OVERSAMPLING))
 
+_ROUNDING = 1 - 1e-5
+"""More than products of float32 are off: 20 terms of at most 2.24 together, half a unit of 2^-23 each."""
+
 
 class TruePeak:
     """Running true peak of a signal of `channels` channels, over all of them; linear, 1.0 is full scale."""
@@ -72,15 +75,15 @@ def _peak_inside(signal: Block, peak: float) -> float:
     whole = length // _SECTION * _SECTION
     rest = np.zeros((len(signal), _SECTION + 2 * _REACH), np.float32)
     rest[:, : signal.shape[1] - whole] = signal[:, whole:]
-    peak = max(peak, _interpolated_peak(rest, length - whole))
+    peak = _interpolated_peak(rest, peak, length - whole)
     if whole == 0:
         return peak
     sections = sliding_window_view(signal, _SECTION + 2 * _REACH, axis=1)
     sections = sections[:, :whole:_SECTION]
     largest = _largest_around(signal, whole)
     first = np.unravel_index(largest.argmax(), largest.shape)
-    peak = max(peak, _interpolated_peak(sections[first][np.newaxis].copy()))
-    return max(peak, _interpolated_peak(sections[largest * _MAX_GAIN > peak]))
+    peak = _interpolated_peak(sections[first][np.newaxis].copy(), peak)
+    return _interpolated_peak(sections[largest * _MAX_GAIN > peak], peak)
 
 
 def _largest_around(signal: Block, whole: int) -> NDArray[np.float32]:
@@ -94,10 +97,19 @@ def _largest_around(signal: Block, whole: int) -> NDArray[np.float32]:
     return bound
 
 
-def _interpolated_peak(sections: Block, length: int = _SECTION) -> float:
-    """True peak of the first `length` samples of sections `(count, _SECTION + 20)`, neighbours left out."""
-    oversampled = torch.from_numpy(sections) @ _INTERPOLATION[:, : length * OVERSAMPLING]
-    return float(oversampled.abs().max()) if oversampled.numel() else 0.0
+def _interpolated_peak(sections: Block, peak: float, length: int = _SECTION) -> float:
+    """The larger of `peak` and the true peak of sections `(count, _SECTION + 20)`, neighbours left out.
+
+    Only the first `length` samples of each count. How a product of float32 is rounded depends on
+    how many sections there are, so those that may be the highest are interpolated again in float64.
+    """
+    if sections.size == 0 or length == 0:
+        return peak
+    interpolation = _INTERPOLATION[:, : length * OVERSAMPLING]
+    peaks = (torch.from_numpy(sections) @ interpolation).abs().amax(dim=1).numpy()
+    highest = sections[peaks > max(peak, float(peaks.max())) * _ROUNDING]
+    oversampled = torch.from_numpy(highest).double() @ interpolation.double()
+    return max(peak, float(oversampled.abs().max())) if len(highest) else peak
 
 
 def reference_true_peak(signal: Block) -> float:

@@ -151,13 +151,16 @@ def test_a_result_may_be_asked_for_again_and_the_track_go_on() -> None:
     assert meter.result().true_peak == measured(track, 44_100).true_peak
 
 
-def test_silence_after_sound_leaves_no_denormal_numbers() -> None:
-    meter = Meter(44_100, 1)
-    meter.push(music(44_100, 1))
+@pytest.mark.parametrize("channels", [1, 2])
+def test_silence_after_sound_leaves_no_denormal_numbers(channels: int) -> None:
+    meter = Meter(44_100, channels)
+    track = music(44_100, channels)
+    meter.push(track)
+    track[0] = 0  # the other channel goes on
     for _ in range(10):
-        meter.push(np.zeros((1, 44_100), np.float32))
+        meter.push(track)
 
-    state = np.abs(meter._filter_state)
+    state = np.abs(meter._filter_state.view(np.float64))
 
     assert not np.any((state > 0) & (state < np.finfo(np.float64).tiny))
 
