@@ -38,7 +38,8 @@ def load_template(path: str | None) -> dict[str, Any]:
         raise ValueError(f"The Job template {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"The Job template {path or ''} is not YAML: {error}") from error
-    problems = list(problems_of(template))
+    # Ours is right, its tests say; to check it takes a third of a second and 7 MiB of every start on Lambda.
+    problems = list(problems_of(template)) if path else []
     if problems:
         raise ValueError(f"The Job template {path or ''} is not right: {'; '.join(problems)}.")
     checked: dict[str, Any] = template
