@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from contract.failures import FailureCode, JobFailed
+from runner.attention import attend_in_blocks
 from runner.settings import Device, Precision, RunnerSettings
 
 GPU_BATCH = 6
@@ -60,16 +61,19 @@ def _choose_cpu_kernels() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def in_precision(forward: Forward, device: str, precision: Precision) -> Forward:
-    """The network computing in the numbers asked for; what comes out is float32."""
+def in_precision(network: torch.nn.Module, device: str, precision: Precision) -> Forward:
+    """The network computing in the numbers asked for; what comes out is float32. May change its layers."""
     if precision is Precision.FLOAT32:
-        return forward
+        return network
+    if device == "cpu":
+        attend_in_blocks(network)
     # float16 has three more bits of mantissa, but CPUs compute in bfloat16.
     numbers = torch.bfloat16 if device == "cpu" else torch.float16
 
     def fast(mix: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, numbers):
-            return forward(mix).float()
+            result: torch.Tensor = network(mix).float()
+            return result
 
     return fast
 

@@ -102,6 +102,7 @@ def save_full_size(path: Path) -> Path:
     arguments = {
         "sources": SOURCES,
         "bottom_channels": 512,
+        "dconv_mode": 3,
         "samplerate": 44_100,
         "segment": Fraction(39, 5),
     }
