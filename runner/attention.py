@@ -32,7 +32,9 @@ class BlockedAttention(nn.Module):
         attention = self._attention
         projections = zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
         q, k, v = (
-            functional.linear(x, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+            functional.linear(x, weight, bias)
+            .view(*x.shape[:2], attention.num_heads, attention.head_dim)
+            .transpose(1, 2)
             for x, (weight, bias) in zip((query, key, value), projections, strict=True)
         )
         with torch.autocast("cpu", enabled=False):
@@ -52,6 +54,7 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Of each head: `(batch, heads, t, d)` by `(batch, heads, s, d)`."""
     keys = (k / math.sqrt(k.shape[-1])).transpose(-1, -2)
     result = torch.empty_like(q)
-    for block, queries in zip(result.split(_QUERIES, 2), q.split(_QUERIES, 2), strict=True):
-        block.copy_(torch.matmul(torch.softmax(torch.matmul(queries, keys), -1), v))
+    for first in range(0, q.shape[2], _QUERIES):
+        scores = torch.matmul(q[:, :, first : first + _QUERIES], keys)
+        result[:, :, first : first + _QUERIES] = torch.matmul(torch.softmax(scores, -1), v)
     return result

@@ -36,9 +36,12 @@ def _interpolation() -> torch.Tensor:
 
 _TAPS = _filter_taps()
 _INTERPOLATION = _interpolation()
+_EXACT_INTERPOLATION = _INTERPOLATION.double()
 # No interpolated sample is larger than the samples around it times this (2.24).
 _MAX_GAIN = max(float(np.abs(_TAPS[phase::OVERSAMPLING]).sum()) for phase in range(OVERSAMPLING))
 
+_AT_ONCE = 256
+"""Sections of one product."""
 _ROUNDING = 1 - 1e-5
 """More than products of float32 are off: 20 terms of at most 2.24 together, half a unit of 2^-23 each."""
 
@@ -100,16 +103,21 @@ def _largest_around(signal: Block, whole: int) -> NDArray[np.float32]:
 def _interpolated_peak(sections: Block, peak: float, length: int = _SECTION) -> float:
     """The larger of `peak` and the true peak of sections `(count, _SECTION + 20)`, neighbours left out.
 
-    Only the first `length` samples of each count. How a product of float32 is rounded depends on
-    how many sections there are, so those that may be the highest are interpolated again in float64.
+    Only the first `length` samples of each count. Float32 picks those that may be the highest, float64 says
+    how high they are, so that the rounding of the one does not matter.
     """
-    if sections.size == 0 or length == 0:
-        return peak
-    interpolation = _INTERPOLATION[:, : length * OVERSAMPLING]
-    peaks = (torch.from_numpy(sections) @ interpolation).abs().amax(dim=1).numpy()
-    highest = sections[peaks > max(peak, float(peaks.max())) * _ROUNDING]
-    oversampled = torch.from_numpy(highest).double() @ interpolation.double()
-    return max(peak, float(oversampled.abs().max())) if len(highest) else peak
+    samples = length * OVERSAMPLING
+    for first in range(0, len(sections) if length else 0, _AT_ONCE):
+        group = sections[first : first + _AT_ONCE]
+        # oneDNN compiles a kernel for every shape that it meets and keeps it: so there is one shape only.
+        padded = torch.zeros(_AT_ONCE, _SECTION + 2 * _REACH)
+        padded[: len(group)] = torch.from_numpy(group)
+        peaks = (padded @ _INTERPOLATION)[: len(group), :samples].abs().amax(dim=1).numpy()
+        highest = group[peaks > max(peak, float(peaks.max())) * _ROUNDING]
+        if len(highest):
+            exact = torch.from_numpy(highest).double() @ _EXACT_INTERPOLATION[:, :samples]
+            peak = max(peak, float(exact.abs().max()))
+    return peak
 
 
 def reference_true_peak(signal: Block) -> float:
