@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks.report import machine, save
 
@@ -34,12 +35,21 @@ from contract.stores import open_store
 open_store(settings.store)
 open_launcher(settings)
 """
+TEMPLATE = Path(__file__).parents[1] / "helm" / "stemjob" / "files" / "runner-job.yaml"
+"""The chart always gives the API a template, and a template is checked."""
 STARTS = {
     "bare interpreter": "",
     "server, local launcher": "import api.__main__, api.launchers.local",
     "server, bucket and cluster": f"""
 import api.__main__
 from api.settings import ApiSettings
+settings = ApiSettings()
+{OPENED}""",
+    "the same with a template": f"""
+import os
+import api.__main__
+from api.settings import ApiSettings
+os.environ["STEMJOB_JOB_TEMPLATE"] = {str(TEMPLATE)!r}
 settings = ApiSettings()
 {OPENED}""",
     "function on Lambda": f"""

@@ -27,8 +27,16 @@ class BlockedAttention(nn.Module):
         self._attention = attention
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: None = None,
+        key_padding_mask: None = None,
+        **_: Any,
     ) -> tuple[torch.Tensor, None]:
+        assert attn_mask is None
+        assert key_padding_mask is None
         attention = self._attention
         projections = zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
         q, k, v = (

@@ -118,8 +118,6 @@ class Hpss:
 
 def _spectra(samples: Block, count: int) -> Spectra:
     """The first `count` frames' spectra."""
-    if count == 0:
-        return np.empty((0, _BINS), np.complex64)
     frames = torch.from_numpy(samples).unfold(0, N_FFT, HOP)[:count]
     spectra: Spectra = torch.fft.rfft(frames * _WINDOW).numpy()
     return spectra

@@ -152,7 +152,8 @@ class ClusterClient:
     ) -> dict[str, Any]:
         """One request for objects of a kind, or for the one of this name; the answer's JSON.
 
-        Raises ApiException with the status of a refusal, HTTPError where nobody answers.
+        Raises ApiException with the status of a refusal, or 0 where the answer is no JSON; HTTPError without
+        an answer.
         """
         headers = {"Accept": _JSON}
         if body is not None:
@@ -170,7 +171,12 @@ class ClusterClient:
         content: bytes = answer.read()  # type: ignore[no-untyped-call]
         if not 200 <= answer.status <= 299:
             raise ApiException.from_response(http_resp=answer, body=None, data=None)
-        parsed: dict[str, Any] = json.loads(content)
+        try:
+            parsed: dict[str, Any] = json.loads(content)
+        except ValueError as error:  # a proxy's page
+            raise ApiException(
+                status=0, reason=f"{method} was answered with something else than JSON"
+            ) from error
         return parsed
 
 
