@@ -24,6 +24,7 @@ def htdemucs() -> HTDemucs:
     model: HTDemucs = HTDemucs(
         ["drums", "bass", "other", "vocals"],
         bottom_channels=512,
+        dconv_mode=3,
         samplerate=44100,
         segment=Fraction(39, 5),
     )

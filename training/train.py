@@ -1,9 +1,10 @@
 """Trains the small separation model on synthesized songs, within a bounded time.
 
 Usage:
-    python -m training.train --minutes 40 [--folder training/runs/default] [--songs 240]
+    python -m training.train --minutes 40 [--folder training/runs/default] [--songs 320]
 
-A run continues from the checkpoint in its folder where there is one.
+A run continues from the checkpoint in its folder where there is one, else it begins with the weights named by
+`--start`, else with random ones. Minutes are CPU time, shared out among the threads: waiting does not count.
 """
 
 import argparse
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runner.allocator import keep_memory
 from training.composition import STEMS
+from training.evaluate import load
 from training.model import ARGUMENTS, Checkpoint, build_model
 from training.pool import draw_batch, open_pool
 from training.shots import MissingError
@@ -33,15 +36,17 @@ class Options:
 
     folder: Path = Path("training/runs/default")
     shots: Path = Path("training/runs/shots.safetensors")
+    start: str = ""
+    """A file of weights that a new run begins with."""
     minutes: float = 40.0
-    songs: int = 240
+    songs: int = 320
     song_seconds: float = 20.0
-    batch: int = 6
-    excerpt_seconds: float = 1.5
+    batch: int = 3
+    excerpt_seconds: float = 3.0
     learning_rate: float = 2e-3
     average_decay: float = 0.997
     floor_db: float = -25.0
-    bass_weight: float = 3.0
+    bass_weight: float = 2.0
     l1_weight: float = 0.0
     spectral_weight: float = 0.0
     seed: int = 1
@@ -73,9 +78,9 @@ def error_level(
     return (levels.mean(dim=0) * weights).sum() / weights.sum()
 
 
-def error_floor(step: int, lowest_db: float) -> float:
-    """The bound of `error_level` in dB: -10 while a model is new, then `lowest_db`."""
-    return -10.0 if step < 1000 else lowest_db
+def error_floor(step: int, lowest_db: float, new_steps: int) -> float:
+    """The bound of `error_level` in dB: -10 while a model is new, for so many steps, then `lowest_db`."""
+    return -10.0 if step < new_steps else lowest_db
 
 
 def spectral_loss(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -122,6 +127,15 @@ def keep_full_precision(model: nn.Module) -> None:
             module.forward = types.MethodType(_transposed_in_float32, module)  # type: ignore[method-assign]
 
 
+def begin_with(model: HTDemucs, path: Path) -> None:
+    """Takes over an exported model's weights; layers that it does not have stay as they are.
+
+    Raises:
+        RuntimeError: it has layers of other shapes.
+    """
+    model.load_state_dict(load(path).state_dict(), strict=False)
+
+
 class Trainer:
     """One training run: model, optimizer, average, position in time."""
 
@@ -130,6 +144,8 @@ class Trainer:
         self.options = options
         self.pool = pool
         self.model = build_model().to(options.device)
+        if options.start:
+            begin_with(self.model, Path(options.start))
         keep_full_precision(self.model)
         parameters = self.model.parameters()
         self.optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.9, 0.99))
@@ -177,7 +193,8 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.options.device, dtype=torch.bfloat16):
             estimate = self.model(mixture)
-        floor = error_floor(self.step, self.options.floor_db)
+        new = 0 if self.options.start else 1000
+        floor = error_floor(self.step, self.options.floor_db, new)
         loss = error_level(estimate.float(), truth, mixture, floor, self.options.bass_weight)
         if self.options.l1_weight > 0.0:
             loss = loss + self.options.l1_weight * functional.l1_loss(estimate.float(), truth)
@@ -203,9 +220,9 @@ class Trainer:
         losses: list[float] = []
         saved = self.seconds
         while self.seconds < limit and not self.stopping:
-            begin = time.monotonic()
+            begin = time.process_time()
             losses.append(self.train_step(self.seconds / limit))
-            self.seconds += time.monotonic() - begin
+            self.seconds += (time.process_time() - begin) / self.options.threads
             if self.step % 10 == 0:
                 mean = float(np.mean(losses[-10:]))
                 print(f"step {self.step}  loss {mean:.4f}  {self.seconds / 60.0:.1f} min", flush=True)
@@ -228,6 +245,7 @@ def main() -> None:
         pool = open_pool(folder, options.shots, options.songs, options.song_seconds, rate)
     except MissingError as error:
         raise SystemExit(str(error)) from error
+    keep_memory()
     trainer = Trainer(options, pool)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, trainer.stop)

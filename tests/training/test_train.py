@@ -85,7 +85,26 @@ def test_the_loss_falls_with_the_error_down_to_its_bound_and_counts_the_bass_as_
 
 
 def test_a_new_model_is_spared_the_low_bound() -> None:
-    assert [error_floor(step, -25.0) for step in (0, 999, 1000)] == [-10.0, -10.0, -25.0]
+    assert [error_floor(step, -25.0, 1000) for step in (0, 999, 1000)] == [-10.0, -10.0, -25.0]
+
+
+def test_a_new_run_can_begin_with_a_file_of_weights_and_a_stopped_one_goes_on_instead(
+    tmp_path: Path, pool: NDArray[np.int16]
+) -> None:
+    first = Trainer(Options(folder=tmp_path, batch=1, excerpt_seconds=0.3, seed=2), pool)
+    first.save()
+    export(Checkpoint.load(first.path), tmp_path / "begin.safetensors")
+    options = Options(folder=tmp_path / "next", start=str(tmp_path / "begin.safetensors"))
+    options.folder.mkdir()
+
+    begun = Trainer(options, pool)
+    for name, value in first.average.items():
+        torch.testing.assert_close(begun.average[name], value, atol=1e-3, rtol=1e-3)
+    for value in begun.model.parameters():
+        value.data.zero_()
+    begun.save()
+
+    assert all(not value.any() for value in Trainer(options, pool).model.parameters())
 
 
 def test_a_pool_needs_its_one_shots_and_keeps_out_of_the_seeds_for_evaluation(tmp_path: Path) -> None:
