@@ -9,10 +9,12 @@ import os
 import sys
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from contract.failures import JobFailed
@@ -21,31 +23,71 @@ from runner.weight_files import locate
 from runner.weights import CHECKSUMS, STAMPED, load_file, load_model
 
 
+class Refused(Exception):  # noqa: N818
+    """What was asked would do harm or nothing; one sentence says why."""
+
+
 def convert(name: str, folder: Path, weights_dir: Path | None = None) -> list[Path]:
     """Writes the files of one model, and of a bag its definition. The files of weights.
 
+    All is written beside first and renamed at the end: a failure leaves the folder as it was. As each file is
+    renamed by itself, a runner that starts just then may find old weights that the new list does not know.
+
     Args:
-        name: as for `runner.weights.load_model`, which downloads and checks the model.
+        name: as for `runner.weights.load_model`, which downloads and checks the model; `auto` is htdemucs.
         folder: is made if need be; files of the same names are replaced.
         weights_dir: where to look first.
 
     Raises:
+        Refused: nothing to convert, or a folder with files that its new list would make useless.
         JobFailed: weights_unavailable, weights_corrupt, unsupported_model.
-        OSError: the folder cannot be written.
+        OSError, SafetensorError: the folder cannot be written.
     """
-    name = load_model(name, weights_dir).name  # all checks; `auto` has a name then
+    if name == "bundled":
+        raise Refused("The bundled model is float32 already and is never read from a folder.")
+    name = "htdemucs" if name == "auto" else name  # never the small model in its place
+    load_model(name, weights_dir)  # for all its checks
     found = locate(name, weights_dir)
     assert found is not None
-    folder.mkdir(parents=True, exist_ok=True)
     signatures = [STAMPED.sub("", path.stem) for path in found.paths]
-    pairs = zip(signatures, found.paths, strict=True)
-    written = [_save(folder / f"{signature}.safetensors", load_file(path)) for signature, path in pairs]
-    if found.bag:
-        bag = {"models": signatures, "weights": found.weights, "segment": found.segment}
-        definition = {key: value for key, value in bag.items() if value is not None}
-        (folder / f"{Path(name).name}.yaml").write_text(yaml.safe_dump(definition))
-    _list_checksums(folder, written)
-    return written
+    definitions = [f"{_name_of_bag(name)}.yaml"] if found.bag else []
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_strangers(folder, [*definitions, *(f"{signature}.safetensors" for signature in signatures)])
+    with TemporaryDirectory(prefix=".new-", dir=folder) as temporary:
+        new = Path(temporary)
+        pairs = zip(signatures, found.paths, strict=True)
+        written = [_save(new / f"{signature}.safetensors", load_file(path)) for signature, path in pairs]
+        (new / CHECKSUMS).write_text(_checksums(folder, written))
+        for definition in definitions:
+            bag = {"models": signatures, "weights": found.weights, "segment": found.segment}
+            (new / definition).write_text(yaml.safe_dump({k: v for k, v in bag.items() if v is not None}))
+        # The list before what it lists, then what makes it a model; a bag may hold a network twice.
+        for each in dict.fromkeys([CHECKSUMS, *(file.name for file in written), *definitions]):
+            (new / each).rename(folder / each)
+    return [folder / file.name for file in written]
+
+
+def _name_of_bag(name: str) -> str:
+    """What its definition is called: a folder that is a model has exactly one."""
+    path = Path(name)
+    return next(path.glob("*.yaml")).stem if path.is_dir() else path.name
+
+
+def _refuse_strangers(folder: Path, planned: list[str]) -> None:
+    """A runner takes each file of weights for damaged that the SHA256SUMS beside it does not list."""
+    listing = folder / CHECKSUMS
+    known = {CHECKSUMS, *planned, *map(_listed, listing.read_text().splitlines() if listing.exists() else ())}
+    for file in sorted(folder.iterdir()):
+        if file.name not in known and (file.suffix in (".safetensors", ".th") or not listing.exists()):
+            raise Refused(
+                f"{folder} holds {file.name}, which its {CHECKSUMS} does not list: name a new folder, or one"
+                " that this command filled."
+            )
+
+
+def _listed(line: str) -> str:
+    """The name in a line of `sha256sum`."""
+    return line.partition(" ")[2].strip().lstrip("*")
 
 
 def _save(path: Path, model: torch.nn.Module) -> Path:
@@ -60,9 +102,11 @@ def _save(path: Path, model: torch.nn.Module) -> Path:
         "args": json.dumps(arguments, default=_encoded),
         "kwargs": json.dumps(named, default=_encoded),
     }
-    new = path.with_suffix(".new")  # then renamed: a runner may have the old file mapped
-    save_file(tensors, new, metadata=metadata)
-    return new.rename(path)
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(mode)  # safetensors makes files for their owner only; runners are another user
+    return path
 
 
 def _encoded(value: object) -> dict[str, Any]:
@@ -72,27 +116,30 @@ def _encoded(value: object) -> dict[str, Any]:
     raise TypeError(f"{value!r} cannot be written as JSON")
 
 
-def _list_checksums(folder: Path, files: list[Path]) -> None:
-    """Enters the files into the folder's SHA256SUMS; what it says of others stays."""
+def _checksums(folder: Path, files: list[Path]) -> str:
+    """The folder's SHA256SUMS with these files in it; what it says of others stays."""
     listing = folder / CHECKSUMS
-    names = {file.name for file in files}
+    ours = {file.name: f"{fingerprint(file).sha256}  {file.name}" for file in files}
     lines = listing.read_text().splitlines() if listing.exists() else []
-    others = [line for line in lines if line.partition(" ")[2].strip().lstrip("*") not in names]
-    ours = [f"{fingerprint(file).sha256}  {file.name}" for file in files]
-    listing.write_text("".join(f"{line}\n" for line in (*others, *ours)))
+    others = [line for line in lines if _listed(line) not in ours]
+    return "".join(f"{line}\n" for line in (*others, *ours.values()))
 
 
 def main(name: str, folder: str) -> None:
     """The command. Looks where a runner would, and where STEMJOB_WEIGHTS_DIR says first."""
     weights_dir = os.environ.get("STEMJOB_WEIGHTS_DIR")
-    for path in convert(name, Path(folder), Path(weights_dir) if weights_dir else None):
-        sys.stdout.write(f"{path}\n")
+    try:
+        for path in convert(name, Path(folder), Path(weights_dir) if weights_dir else None):
+            sys.stdout.write(f"{path}\n")
+    except JobFailed as failed:
+        sys.exit(f"convert_weights: {failed.failure.error}")
+    except Refused as refused:
+        sys.exit(f"convert_weights: {refused}")
+    except (OSError, SafetensorError) as error:
+        sys.exit(f"convert_weights: {folder} cannot be written: {error}.")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python -m runner.convert_weights NAME FOLDER")
-    try:
-        main(*sys.argv[1:])
-    except JobFailed as failed:
-        sys.exit(f"convert_weights: {failed.failure.error}")
+    main(*sys.argv[1:])
