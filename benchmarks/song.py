@@ -107,9 +107,11 @@ def compare(seconds: float, rounds: int, threads: int) -> None:
         song, weights = write_music(folder / "song.wav", seconds), save_full_size(folder / "full.safetensors")
         for _ in range(rounds):
             runs["stock"].append(run_stock(folder, song, weights, threads))
+            print("stock", runs["stock"][-1], flush=True)
             for name, settings in VARIANTS.items():
                 ours = {"STEMJOB_THREADS": str(threads), **settings}
                 runs[name].append(run_ours(folder, song, weights, ours, compare=True))
+                print(name, runs[name][-1], flush=True)
     print(f"{seconds:.0f} s of music, {rounds} rounds, {threads} threads; {machine()}")
     print(f"{'':<10}{'wall s':>9}{'ratio':>7}{'CPU s':>9}{'ratio':>7}{'MiB':>7}{'16-bit steps':>14}")
     for name, each in runs.items():

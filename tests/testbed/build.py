@@ -22,6 +22,8 @@ from types import FrameType
 from tests.testbed import image_store, packages
 from tests.testbed.binaries import TOOLS, Tool, cache_folder
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class BuildError(Exception):
     """The message says what to do."""
@@ -48,8 +50,17 @@ def only_one_build() -> Iterator[None]:
 
 def run_to_the_end(command: list[str], folder: Path, environment: dict[str, str]) -> int:
     """Run a command and whatever it starts; when this process is stopped, all of that is stopped too."""
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+    # A signal that comes while the process is being started waits, or nobody would know whom to stop.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+    )
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process.wait()
     finally:
         if process.returncode is None:
@@ -157,6 +168,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for stop in STOPS:
         signal.signal(stop, stop_in_order)
     sys.exit(main())
