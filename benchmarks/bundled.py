@@ -6,7 +6,6 @@ Target: three times as fast.
 
 import statistics
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -14,26 +13,16 @@ from demucs.apply import apply_model
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 
+from tests.runner.tiny_models import FULL_SIZE
+
 SECONDS = 16.0
 ROUNDS = 3
 BUNDLED = Path(__file__).parents[1] / "runner" / "models" / "bundled.safetensors"
 
 
-def htdemucs() -> HTDemucs:
-    """The arguments that differ from the defaults are those of the published model's training."""
-    model: HTDemucs = HTDemucs(
-        ["drums", "bass", "other", "vocals"],
-        bottom_channels=512,
-        dconv_mode=3,
-        samplerate=44100,
-        segment=Fraction(39, 5),
-    )
-    return model
-
-
 def main() -> None:
     """Prints seconds of computing for one second of audio, the rounds of both taken in turns."""
-    models = {"htdemucs, random weights": htdemucs(), "bundled": load_safetensors_model(BUNDLED)}
+    models = {"htdemucs, random weights": HTDemucs(**FULL_SIZE), "bundled": load_safetensors_model(BUNDLED)}
     audio = torch.randn(1, 2, round(SECONDS * 44100))
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS):

@@ -27,6 +27,15 @@ HTDEMUCS: dict[str, Any] = {
     "segment": Fraction(1, 4),
 }
 
+FULL_SIZE: dict[str, Any] = {
+    "sources": SOURCES,
+    "bottom_channels": 512,
+    "dconv_mode": 3,
+    "samplerate": 44_100,
+    "segment": Fraction(39, 5),
+}
+"""Where the published htdemucs differs from its class's defaults."""
+
 
 def _seed() -> None:
     torch.manual_seed(7)
@@ -99,18 +108,11 @@ def save_full_size(path: Path) -> Path:
     Its layer scales, which begin next to zero, are as large as training makes them: else errors would hide.
     """
     _seed()
-    arguments = {
-        "sources": SOURCES,
-        "bottom_channels": 512,
-        "dconv_mode": 3,
-        "samplerate": 44_100,
-        "segment": Fraction(39, 5),
-    }
-    model = HTDemucs(**arguments)
+    model = HTDemucs(**FULL_SIZE)
     for name, parameter in model.named_parameters():
         if name.endswith(".scale"):
             parameter.data.uniform_(0.1, 0.3)
-    return _save(path, model, arguments)
+    return _save(path, model, FULL_SIZE)
 
 
 def _save(path: Path, model: torch.nn.Module, arguments: dict[str, Any]) -> Path:
