@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from runner.convert_weights import Refused, convert, main
 from runner.weights import load_model
-from tests.runner.test_weights import save_bag, save_pickled
 from tests.runner.tiny_models import save_tiny, tiny_htdemucs
+from tests.runner.weight_folders import save_bag, save_pickled
 
 
 def sums(folder: Path) -> dict[str, str]:
