@@ -18,7 +18,7 @@ from runner.loudness import Level, decide_gains
 from runner.mixdown import Mixdown, WrittenTrack
 from runner.progress import ProgressReport
 from runner.separation import Separator
-from runner.settings import RunnerSettings
+from runner.settings import Dsp, RunnerSettings
 from runner.spool import SPOOLED, SPOOLED_BYTES, Spool
 from runner.stems import StemSplitter, measure_mix
 from runner.weights import LoadedModel, load_model
@@ -30,6 +30,7 @@ _MIX_MEASURED, _ANALYSED, _WRITTEN = 0.02, 0.90, 0.98
 """How far the whole job is, 0 to 1, after each of the passes; the rest is storing."""
 
 NO_GPU_MEMORY = "The GPU had too little memory for this song, so it was separated on the CPU."
+NO_BFLOAT16 = "float32 in place of `fast`: this CPU has no instructions for 16 bits"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Pipeline:
             residual_db=measured.residual_db,
             model=model,
             device=analysed.device,
-            fallback=analysed.fallback,
+            fallback=(*analysed.fallback, *self._not_as_fast(analysed.device)),
             warnings=(*model.warnings, *slow, *clipping_warnings(files, options)),
         )
 
@@ -148,11 +149,22 @@ class Pipeline:
     ) -> tuple[Spool, Measured]:
         spool = Spool(self._folder, song.channels)
         analysis = Analysis(song, spool, self._report, self._settings.dsp, options.other_method)
-        separator = Separator(model.model, device, *mix, precision=self._settings.precision, batch=batch)
+        separator = Separator(
+            model.model,
+            device,
+            *mix,
+            precision=devices.feasible(self._settings.precision, device),
+            batch=batch,
+            plain=self._settings.dsp is Dsp.REFERENCE,
+        )
         splitter = StemSplitter(song, separator, model.sample_rate)
         with spool:
             self._follow(analysis.run(splitter), _MIX_MEASURED, _ANALYSED)
         return spool, analysis.result()
+
+    def _not_as_fast(self, device: str) -> tuple[str, ...]:
+        asked = self._settings.precision
+        return () if devices.feasible(asked, device) is asked else (NO_BFLOAT16,)
 
     def _write(
         self, song: SongReader, spool: Spool, gains: Mapping[Track, float], options: JobOptions

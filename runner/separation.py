@@ -1,8 +1,9 @@
-"""Demucs, block by block: bit for bit what `demucs.apply.apply_model` makes of a whole song.
+"""Demucs, block by block: what `demucs.apply.apply_model` makes of a whole song.
 
-That is, with shifts=0, split=True, overlap=0.25. The network hears the song in segments that overlap by a
-quarter; triangular weights fade each into the next. A frame is final as soon as the next segment begins
-behind it, so that the state is about one segment of input and one of output, however long the song is.
+That is, with shifts=0, split=True, overlap=0.25, and bit for bit with demucs' own network. It hears the song
+in segments that overlap by a quarter; triangular weights fade each into the next. A frame is final as soon as
+the next segment begins behind it, so that the state is about one segment of input and one of output, however
+long the song is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,7 @@ class Separator:
         *,
         precision: Precision = Precision.FLOAT32,
         batch: int = 1,
+        plain: bool = False,
     ) -> None:
         """Moves the model to the device.
 
@@ -83,12 +85,18 @@ class Separator:
             std: its standard deviation, above zero.
             precision: numbers the network computes in.
             batch: how many segments it takes at once; they wait for each other.
+            plain: leaves demucs' network as it is, else its layers may be replaced by equal faster ones.
         """
         networks = list(getattr(model, "models", [model]))
         sources = list(networks[0].sources)
         self._weights: list[list[float]] | None = getattr(model, "weights", None)
         self._streams = [
-            _SegmentStream(network.to(device).eval(), in_precision(network, device, precision), device, batch)
+            _SegmentStream(
+                network.to(device).eval(),
+                in_precision(network, device, precision, plain=plain),
+                device,
+                batch,
+            )
             for network in networks
         ]
         self._waiting = [torch.zeros(len(sources), 2, 0) for _ in networks]

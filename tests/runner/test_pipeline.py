@@ -18,15 +18,15 @@ from contract.job import JobOptions
 from contract.progress import Progress
 from contract.stages import Status
 from contract.tracks import ENCODINGS, OutputFormat, Track
-from runner import device, pipeline
-from runner.pipeline import NO_GPU_MEMORY, Finished, Pipeline, bytes_needed
+from runner import device, pipeline, processor
+from runner.pipeline import NO_BFLOAT16, NO_GPU_MEMORY, Finished, Pipeline, bytes_needed
 from runner.progress import LogReporter, ProgressReport
 from runner.separation import STEMS, Separator
-from runner.settings import Device, Precision, RunnerSettings
+from runner.settings import Device, RunnerSettings
 from runner.waveform import Block
 from tests.runner.jobs import write_song
 from tests.runner.signals import music, square
-from tests.runner.test_separation import by_demucs
+from tests.runner.test_separation import by_demucs, signal_to_error_db
 from tests.runner.tiny_models import tiny_htdemucs
 
 pytestmark = pytest.mark.usefixtures("restored_threads")
@@ -98,12 +98,16 @@ def loudness(track: Block, rate: int = 44_100) -> float:
     return float(pyloudnorm.Meter(rate).integrated_loudness(track.T.astype(np.float64)))
 
 
-def test_the_stems_are_exactly_what_demucs_makes_of_the_song(separate: Separate) -> None:
+def test_the_stems_are_what_demucs_makes_of_the_song_and_exactly_so_by_the_reference_code(
+    separate: Separate,
+) -> None:
     song = music(150_000)
-    tracks = separate(song, normalization="off").tracks
+    streamed = separate(song, normalization="off").tracks
+    reference = separate(song, settings={"dsp": "reference"}, normalization="off").tracks
     expected = by_demucs(tiny_htdemucs(), song)
     for stem, samples in zip(STEMS, expected, strict=True):
-        assert np.array_equal(tracks[stem], samples)
+        assert np.array_equal(reference[stem], samples)
+        assert signal_to_error_db(samples, streamed[stem]) > 100
 
 
 def test_main_is_the_song_itself(separate: Separate) -> None:
@@ -295,9 +299,9 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
     expected = separate(song).tracks
     asked: list[tuple[int, str]] = []
 
-    def separator(model: Any, on: str, mean: float, std: float, *, precision: Precision, batch: int) -> Any:
+    def separator(model: Any, on: str, mean: float, std: float, *, batch: int, **how: Any) -> Any:
         asked.append((batch, on))
-        made = Separator(model, "cpu", mean, std, precision=precision, batch=batch)
+        made = Separator(model, "cpu", mean, std, batch=batch, **how)
         if asked[-1] != fits:
             monkeypatch.setattr(made, "flush", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
         return made
@@ -314,6 +318,19 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
     assert list(result.fallback) == tried
     for track, written in result.files.items():
         assert np.array_equal(read(written.file.path), expected[track])
+
+
+def test_fast_on_a_processor_without_16_bits_is_float32_and_the_manifest_says_so(
+    separate: Separate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = music(20_000)
+    expected = separate(song)
+    monkeypatch.setattr(processor, "multiplies_bfloat16", lambda: False)
+    result = separate(song, settings={"precision": "fast"})
+    assert result.finished.fallback == (NO_BFLOAT16,)
+    assert result.finished.warnings == expected.finished.warnings
+    for track in Track:
+        assert np.array_equal(result.tracks[track], expected.tracks[track])
 
 
 def test_a_gpu_that_is_demanded_and_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

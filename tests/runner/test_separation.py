@@ -9,7 +9,7 @@ import torch
 from demucs.apply import BagOfModels, apply_model
 
 from contract.tracks import Track
-from runner import device
+from runner import device, processor
 from runner.separation import STEMS, MixStatistics, Separator
 from runner.settings import Device, Precision, RunnerSettings
 from runner.waveform import Block
@@ -37,8 +37,8 @@ def normalisation(song: Block) -> tuple[float, float]:
     return statistics.result()
 
 
-def separated(model: torch.nn.Module, song: Block, block_frames: int) -> Block:
-    separator = Separator(model, "cpu", *normalisation(song))
+def separated(model: torch.nn.Module, song: Block, block_frames: int, *, plain: bool = True) -> Block:
+    separator = Separator(model, "cpu", *normalisation(song), plain=plain)
     starts = range(0, song.shape[1], block_frames)
     results = [separator.push(song[:, start : start + block_frames]) for start in starts]
     return np.concatenate([*results, separator.flush()], axis=2)
@@ -73,7 +73,7 @@ def test_the_size_of_the_blocks_does_not_matter(block_frames: int) -> None:
 def test_segments_taken_together_give_the_same(name: str) -> None:
     model = MODELS[name]()
     song = noise(45_000)
-    separator = Separator(model, "cpu", *normalisation(song), batch=3)
+    separator = Separator(model, "cpu", *normalisation(song), batch=3, plain=True)
     parts = [separator.push(song[:, start : start + 7001]) for start in range(0, song.shape[1], 7001)]
     stems = np.concatenate([*parts, separator.flush()], axis=2)
     assert signal_to_error_db(separated(model, song, 7001), stems) > 110
@@ -96,7 +96,39 @@ def test_the_default_is_as_exact_as_float32(restored_threads: None) -> None:
     song = noise(30_000)
     expected = separated(tiny_htdemucs(), song, 30_000)
     device.prepare(RunnerSettings(device=Device.CPU, threads=1))
-    assert signal_to_error_db(expected, separated(tiny_htdemucs(), song, 30_000)) > 100
+    result = separated(tiny_htdemucs(), song, 30_000, plain=False)
+    assert signal_to_error_db(expected, result) > 100
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_faster_layers_are_equal_to_those_of_demucs_for_every_class_of_network(name: str) -> None:
+    model = MODELS[name]()
+    song = noise(30_000)
+    expected = by_demucs(model, song)
+    assert signal_to_error_db(expected, separated(model, song, 30_000, plain=False)) > 100
+
+
+def test_fast_is_float32_where_the_processor_lacks_instructions_for_16_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In bfloat16 it would take twice as long as in float32 there."""
+    monkeypatch.setattr(processor, "multiplies_bfloat16", lambda: False)
+    assert device.feasible(Precision.FAST, "cpu") is Precision.FLOAT32
+    assert device.feasible(Precision.FAST, "cuda") is Precision.FAST
+    monkeypatch.setattr(processor, "multiplies_bfloat16", lambda: True)
+    assert device.feasible(Precision.FAST, "cpu") is Precision.FAST
+    assert device.feasible(Precision.FLOAT32, "cpu") is Precision.FLOAT32
+
+
+@pytest.mark.parametrize("intel", [True, False])
+def test_onednn_multiplies_where_the_blas_is_not_made_for_the_processor(
+    intel: bool, monkeypatch: pytest.MonkeyPatch, restored_threads: None
+) -> None:
+    torch.set_float32_matmul_precision("highest")
+    monkeypatch.setattr(processor, "is_of_intel", lambda: intel)
+    monkeypatch.setattr(device, "_EXACT", 1.0)  # whatever this processor makes of it
+    device.prepare(RunnerSettings(device=Device.CPU, threads=1))
+    assert torch.get_float32_matmul_precision() == ("highest" if intel else "medium")
 
 
 def signal_to_error_db(signal: Block, other: Block) -> float:

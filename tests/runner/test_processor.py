@@ -1,0 +1,33 @@
+"""What a processor says of itself."""
+
+from pathlib import Path
+
+import pytest
+
+from runner.processor import is_of_intel, multiplies_bfloat16
+
+ICE_LAKE = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu avx512f avx512_vnni\n\nprocessor\t: 1\n"
+SAPPHIRE_RAPIDS = "vendor_id\t: GenuineIntel\nflags\t\t: avx512f avx512_bf16 amx_bf16 amx_tile\n"
+ZEN_4 = "vendor_id\t: AuthenticAMD\nflags\t\t: avx2 avx512_bf16\n"
+GRAVITON = "processor\t: 0\nFeatures\t: fp asimd sve bf16 i8mm\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "bfloat16", "intel"),
+    [
+        (ICE_LAKE, False, True),
+        (SAPPHIRE_RAPIDS, True, True),
+        (ZEN_4, True, False),
+        (GRAVITON, True, False),
+        ("", False, False),
+    ],
+)
+def test_it_is_known_by_linux_s_words(text: str, bfloat16: bool, intel: bool, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(text)
+    assert (multiplies_bfloat16(cpuinfo), is_of_intel(cpuinfo)) == (bfloat16, intel)
+
+
+def test_without_such_a_file_nothing_is_assumed(tmp_path: Path) -> None:
+    assert not multiplies_bfloat16(tmp_path / "none")
+    assert not is_of_intel(tmp_path / "none")
