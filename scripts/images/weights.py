@@ -1,7 +1,7 @@
 """Downloads weights into a folder: `weights.py FOLDER [URL#sha256=HEX ...]`.
 
-A file that is not the one that was meant is refused. The runner compares them again with the SHA256SUMS
-written here, each time that it loads them.
+A file that is not the one that was meant is refused, and compared with the SHA256SUMS written here once more
+when it is converted.
 """
 
 import hashlib
@@ -10,9 +10,6 @@ import sys
 import urllib.request
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
-
-BAGS = {"htdemucs": ("955717e8",)}
-"""Demucs' models of several files: what `<model>.yaml` lists, by the beginning of the files' names."""
 
 
 def fetch(address: str, folder: Path) -> str:
@@ -41,9 +38,6 @@ def main(folder: Path, addresses: list[str]) -> None:
     lines = [fetch(address, folder) for address in addresses]
     if lines:
         (folder / "SHA256SUMS").write_text("".join(lines))
-    for model, files in BAGS.items():
-        if all(any(folder.glob(f"{name}*")) for name in files):
-            (folder / f"{model}.yaml").write_text(f"models: {list(files)}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What runs inside a build refuses what must not become an image."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -12,8 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from runner.weights import load_model
 from scripts.images import metadata, slim, torch_kind
+from tests.runner.weight_folders import save_pickled
 from tests.testbed import image_store
 from tests.testbed.requirements import require_image_builder
 
@@ -39,10 +44,11 @@ def server(tmp_path: Path) -> Iterator[str]:
         httpd.shutdown()
 
 
-def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A script as a Dockerfile runs it."""
     command = [sys.executable, SCRIPTS / script, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    everything = {**os.environ, **environment}
+    return subprocess.run(command, env=everything, capture_output=True, text=True, check=False)
 
 
 def test_a_torch_of_another_kind_than_asked_for_ends_the_build() -> None:
@@ -68,7 +74,7 @@ def test_the_kinds_of_torch(asked: str, cuda: str | None, problem: str) -> None:
     assert torch_kind.problem(asked, cuda) == problem
 
 
-def test_weights_are_baked_in_with_their_checksums(server: str, tmp_path: Path) -> None:
+def test_weights_are_downloaded_with_their_checksums(server: str, tmp_path: Path) -> None:
     done = run("weights.py", tmp_path / "weights", f"{server}#sha256={SHA256}")
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,7 +82,6 @@ def test_weights_are_baked_in_with_their_checksums(server: str, tmp_path: Path) 
     assert found == {
         "955717e8-8726e21a.th": WEIGHTS,
         "SHA256SUMS": f"{SHA256}  955717e8-8726e21a.th\n".encode(),
-        "htdemucs.yaml": b"models: ['955717e8']\n",
     }
 
 
@@ -99,25 +104,53 @@ def test_weights_that_are_not_those_that_were_meant_end_the_build(
     assert list((tmp_path / "weights").iterdir()) == []
 
 
+def test_what_is_baked_in_are_float32_models_under_demucs_names(tmp_path: Path) -> None:
+    """A bag of four that Demucs defines, one that is incomplete, and a file that is in no bag."""
+    downloads, folder = tmp_path / "downloads", tmp_path / "weights"
+    downloads.mkdir()
+    signatures = ["f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d", "12345678"]
+    for signature in signatures:
+        save_pickled(downloads, signature)
+
+    done = run("float32.py", downloads, folder, PYTHONPATH=str(SCRIPTS.parents[1]))
+
+    assert done.returncode == 0, done.stderr
+    names = {"htdemucs_ft.yaml", "SHA256SUMS", *(f"{signature}.safetensors" for signature in signatures)}
+    assert {path.name for path in folder.iterdir()} == names
+    assert len(list(load_model("htdemucs_ft", folder).model.models)) == 4  # type: ignore[arg-type]
+    assert load_model("12345678", folder).name == "12345678"
+    assert {tensor.dtype for tensor in load_file(folder / "12345678.safetensors").values()} == {torch.float32}
+
+
+def test_weights_that_are_none_end_the_build_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "own.th").write_bytes(WEIGHTS)
+    done = run("float32.py", tmp_path, tmp_path / "weights", PYTHONPATH=str(SCRIPTS.parents[1]))
+    assert (done.returncode, done.stderr) == (1, "weights: The weights of the model own are damaged.\n")
+
+
 @pytest.mark.testbed
 @pytest.mark.timeout(1800)  # another process may be building an image
-def test_the_build_argument_decides_on_the_weights(server: str) -> None:
+def test_the_build_argument_decides_on_the_weights(server: str, tmp_path: Path) -> None:
     require_image_builder()
     name = "testbed.local/weights:1"
     build = {"dockerfile": "Dockerfile.runner", "name": name, "target": "weights"}
+    path = save_pickled(tmp_path / "served", "955717e8")
+    address = f"{server.rpartition('/')[0]}/{path.name}"
 
-    image_store.build(**build, WEIGHTS=f"{server}#sha256={SHA256}")
+    image_store.build(**build, WEIGHTS=f"{address}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}")
     files = {path.name for layer in image_store.layers_of(name) for path in layer.glob("opt/weights/*")}
     with pytest.raises(image_store.ImageError, match="has the SHA-256"):
-        image_store.build(**build, WEIGHTS=f"{server}#sha256={'0' * 64}")
+        image_store.build(**build, WEIGHTS=f"{address}#sha256={'0' * 64}")
     image_store.remove(name)
 
     assert str(image_store.folder()) not in Path("/proc/mounts").read_text(), "the machine is left as it was"
-    assert files == {"955717e8-8726e21a.th", "SHA256SUMS", "htdemucs.yaml"}
+    assert files == {"955717e8.safetensors", "SHA256SUMS", "htdemucs.yaml"}
 
 
 def test_without_weights_their_folder_is_there_and_empty(tmp_path: Path) -> None:
-    assert run("weights.py", tmp_path / "weights").returncode == 0
+    assert run("weights.py", tmp_path / "downloads").returncode == 0
+    done = run("float32.py", tmp_path / "downloads", tmp_path / "weights", PYTHONPATH=str(SCRIPTS.parents[1]))
+    assert (done.returncode, done.stderr) == (0, "")
     assert list((tmp_path / "weights").iterdir()) == []
 
 
