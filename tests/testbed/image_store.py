@@ -114,6 +114,7 @@ def build(dockerfile: str, name: str, *, target: str = "", **arguments: str) -> 
 def remove(name: str) -> None:
     """Delete an image, and the steps of its build that no other has."""
     with only_one_builder():
+        remove_halves()  # a build that failed keeps the images that it stood on
         buildah("rmi", name)
         note_of(name).unlink()
         remove_old_steps()
