@@ -29,6 +29,7 @@ _RHYTHMS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 2), (3, 1), (4, 2), (7, 3), (10, 2), (12, 2), (14, 1)),
     ((0, 10), (10, 4), (14, 2)),
 )
+_WALK = ((0, 4), (4, 4), (8, 4), (12, 4))
 
 
 def _string(rng: np.random.Generator, rate: int) -> Voice:
@@ -46,6 +47,34 @@ def _string(rng: np.random.Generator, rate: int) -> Voice:
         tone = harmonics(frequency, amplitudes, decays, n, rate)
         finger = lowpass(rng.standard_normal(n) * np.exp(-np.arange(n) / (0.006 * rate)), 2500.0, rate)
         return (tone + noise * finger) * adsr(n, rate, 0.003, 1.0, 1.0, 0.03)
+
+    return voice
+
+
+def _upright(rng: np.random.Generator, rate: int) -> Voice:
+    """Plucked double bass: a round tone, a thump of the body under each note, a finger on the string."""
+    position = float(rng.uniform(0.2, 0.45))
+    tilt = float(rng.uniform(1.2, 2.2))
+    ring = float(rng.uniform(0.25, 1.2))
+    body, thump = float(rng.uniform(70.0, 130.0)), float(rng.uniform(0.1, 0.6))
+    finger = float(rng.uniform(0.02, 0.2))
+    slide = float(rng.uniform(0.0, 0.03))
+    k = np.arange(1.0, 21.0)
+    amplitudes = np.sin(np.pi * k * position) / (np.sin(np.pi * position) * k**tilt)
+    decays = ring / (1.0 + 0.5 * (k - 1))
+
+    def voice(frequency: float, duration: float) -> Signal:
+        n = int(duration * rate)
+        t = np.arange(n) / rate
+        bend = frequency * (1.0 - slide * np.exp(-t / 0.04))
+        phase = 2.0 * np.pi * np.cumsum(bend) / rate
+        tone = np.zeros(n)
+        for number, amplitude, decay in zip(k, amplitudes, decays, strict=True):
+            if number * frequency < 0.45 * rate:
+                tone += amplitude * np.sin(number * phase) * np.exp(-t / decay)
+        tone += thump * np.sin(2.0 * np.pi * body * t) * np.exp(-t / 0.05)
+        tone += finger * lowpass(rng.standard_normal(n), 1800.0, rate) * np.exp(-t / 0.012)
+        return tone * adsr(n, rate, 0.004, 1.0, 1.0, 0.05)
 
     return voice
 
@@ -101,6 +130,28 @@ def _fm(rng: np.random.Generator, rate: int) -> Voice:
     return voice
 
 
+def _walk(rng: np.random.Generator, song: Song) -> list[Note]:
+    """A walking line: a note on each beat, from the root over chord and scale to the next bar's root."""
+    centre = float(rng.uniform(34.0, 44.0))
+    legato = float(rng.uniform(0.7, 1.0))
+    notes = []
+    for bar in song.playing("bass"):
+        chord = song.chord(bar)
+        root, goal = near(chord[0], centre), near(song.chord(bar + 1)[0], centre)
+        for step, length in _WALK:
+            if step >= song.steps:
+                continue
+            pitch = near(float(rng.choice(chord)), centre)
+            if step == 0:
+                pitch = root
+            elif step + length >= song.steps:
+                pitch = goal + float(rng.choice([-1.0, 1.0, -2.0, 2.0]))
+            start = song.time(bar, step)
+            duration = min(max(length * song.step_seconds * legato, 0.08), song.seconds - start)
+            notes.append(Note(start, duration, pitch, float(rng.uniform(0.75, 1.0))))
+    return [note for note in notes if note.duration > 0.02]
+
+
 def _line(rng: np.random.Generator, song: Song) -> list[Note]:
     """The notes of the bass line: roots of the chords with fifths, octaves and passing notes."""
     rhythm = _RHYTHMS[int(rng.integers(len(_RHYTHMS)))]
@@ -128,12 +179,13 @@ def _line(rng: np.random.Generator, song: Song) -> list[Note]:
 def render_bass(rng: np.random.Generator, song: Song, rate: int, shots: Shots | None) -> NDArray[np.float64]:
     """Bass stem of a song, dry, `[shape=(2, n)]`, the same in both channels as bass mostly is."""
     mono = np.zeros(round(song.seconds * rate))
-    makers = (_string, _string, _analogue, _analogue, _sub, _fm)
+    makers = (_string, _string, _upright, _upright, _analogue, _analogue, _sub, _fm)
     voice = makers[int(rng.integers(len(makers)))](rng, rate)
     if shots and rng.random() < SHARE:
         voice = shots.voice(rng, BASSES, rate)
     rendered: dict[tuple[float, float], Signal] = {}
-    for note in _line(rng, song):
+    line = _walk(rng, song) if rng.random() < 0.2 else _line(rng, song)
+    for note in line:
         key = (note.pitch, round(note.duration, 3))
         if key not in rendered:
             rendered[key] = voice(midi_to_hz(note.pitch), note.duration)

@@ -29,6 +29,16 @@ _GROOVES: tuple[dict[str, str], ...] = (
         "snare": "....x.......x...",
         "ride": "x.x.x.x.x.x.x.x.",
     },
+    # Without a kick drum, or with a soft one: what is low is the bass then.
+    {"ride": "x...x.xox...x.xo", "hat": "....x.......x..."},
+    {
+        "ride": "x...x.xox...x.xo",
+        "hat": "....x.......x...",
+        "snare": "..o...o...oo...o",
+        "kick": "o...o...o...o...",
+    },
+    {"snare": "o.oox.ooo.oox.oo", "hat": "....x.......x..."},
+    {"hat": "x.o.x.o.x.o.x.o.", "rim": "....x.......x..o"},
 )
 
 _LEVELS = {

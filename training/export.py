@@ -1,7 +1,10 @@
-"""Writes the averaged weights of a checkpoint as the file that `demucs.hf.load_safetensors_model` reads.
+"""Writes the averaged weights of a run as the file that `demucs.hf.load_safetensors_model` reads.
+
+Of several runs that began with the same weights the mean is written, which is often better than each
+(M. Wortsman et al., "Model soups", ICML 2022).
 
 Usage:
-    python -m training.export [--checkpoint training/runs/default/checkpoint.pt]
+    python -m training.export [--checkpoints training/runs/default/checkpoint.pt ...]
         [--out runner/models/bundled.safetensors]
 """
 
@@ -24,15 +27,20 @@ def encode(value: Any) -> Any:
     return value
 
 
-def export(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes the averaged weights in fp16 together with the model's class, arguments, seed and steps."""
-    tensors = {name: value.to(torch.float16).contiguous() for name, value in checkpoint.average.items()}
+def export(checkpoints: list[Checkpoint], path: Path) -> None:
+    """Writes the mean of the averaged weights in fp16 with the model's class, arguments, seeds and steps."""
+    tensors = {
+        name: torch.stack([checkpoint.average[name].float() for checkpoint in checkpoints])
+        .mean(dim=0)
+        .to(torch.float16)
+        for name in checkpoints[0].average
+    }
     metadata = {
         "klass": "demucs.htdemucs.HTDemucs",
         "args": json.dumps([]),
         "kwargs": json.dumps({name: encode(value) for name, value in ARGUMENTS.items()}),
-        "seed": str(checkpoint.seed),
-        "steps": str(checkpoint.step),
+        "seed": ",".join(str(checkpoint.seed) for checkpoint in checkpoints),
+        "steps": ",".join(str(checkpoint.step) for checkpoint in checkpoints),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=metadata)
@@ -42,13 +50,15 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
 
 def main() -> None:
     """Exports the checkpoint of a run."""
-    parser = argparse.ArgumentParser(description="Export a checkpoint as safetensors.")
-    parser.add_argument("--checkpoint", type=Path, default=Path("training/runs/default/checkpoint.pt"))
+    default = Path("training/runs/default/checkpoint.pt")
+    parser = argparse.ArgumentParser(description="Export checkpoints as safetensors.")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[default])
     parser.add_argument("--out", type=Path, default=Path("runner/models/bundled.safetensors"))
     options = parser.parse_args()
-    checkpoint = Checkpoint.load(options.checkpoint)
-    export(checkpoint, options.out)
-    print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {checkpoint.step} steps")
+    checkpoints = [Checkpoint.load(path) for path in options.checkpoints]
+    export(checkpoints, options.out)
+    steps = " and ".join(str(checkpoint.step) for checkpoint in checkpoints)
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB, {steps} steps")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The pool of synthesized songs that training draws from, kept as one array of 16 bit samples on disk."""
 
+import hashlib
 import json
+import math
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from training.composition import STEMS
 from training.shots import Shots
@@ -13,6 +16,12 @@ from training.synthesis import synthesize
 
 HELD_OUT = 1_000_000
 """Seeds from here on are for evaluation only; training uses those below."""
+
+_RECIPE = ("bass", "composition", "drums", "instruments", "shots", "signals", "synthesis", "voice")
+"""The modules that say what a song sounds like."""
+
+_SILENT = (0.1, 0.05, 0.05, 0.1)
+"""How often each stem is left out of an example, in the order of `STEMS`."""
 
 
 def _render(task: tuple[Path, tuple[int, ...], int, int, float, int, Path]) -> int:
@@ -53,6 +62,7 @@ def open_pool(
         "seconds": seconds,
         "rate": rate,
         "shots": shots.name,
+        "recipe": _recipe(),
     }
     if not (note.is_file() and json.loads(note.read_text()) == contents):
         Shots(shots)
@@ -67,14 +77,20 @@ def open_pool(
     return np.memmap(path, dtype=np.int16, mode="r", shape=shape)
 
 
+def _recipe() -> str:
+    """Changes with what songs are made of, so that no pool of an older recipe is taken for today's."""
+    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _RECIPE]
+    return hashlib.sha256(b"".join(code)).hexdigest()
+
+
 def draw_batch(
-    rng: np.random.Generator, pool: NDArray[np.int16], batch: int, length: int
+    rng: np.random.Generator, pool: NDArray[np.int16], batch: int, length: int, rate: int
 ) -> NDArray[np.float32]:
     """A batch of remixed excerpts `[shape=(batch, stems, 2, length)]`; the sum over stems is the mixture.
 
     Half of the examples keep the stems of one song together (they share key and beat, as in real music),
-    the others combine stems of different songs. Every stem gets its own gain (-8 to 4 dB), polarity and
-    order of channels; now and then one is silent.
+    the others combine stems of different songs. Every stem gets its own gain (-8 to 4 dB), polarity, order of
+    channels and tone (`shelves`); now and then one is silent.
     """
     songs, stems, channels, total = pool.shape
     out = np.zeros((batch, stems, channels, length), dtype=np.float32)
@@ -82,13 +98,32 @@ def draw_batch(
         song = int(rng.integers(songs))
         start = int(rng.integers(total - length + 1))
         together = bool(rng.random() < 0.5)
-        for position in range(stems):
+        for position, silent in enumerate(_SILENT):
             if not together:
                 song = int(rng.integers(songs))
                 start = int(rng.integers(total - length + 1))
-            if rng.random() < 0.05:
+            if rng.random() < silent:
                 continue
             gain = 10.0 ** (rng.uniform(-8.0, 4.0) / 20.0) * rng.choice([-1.0, 1.0]) / 32767.0
             audio = pool[song, position, :, start : start + length]
-            example[position] = gain * (audio[::-1] if rng.random() < 0.5 else audio)
+            audio = gain * (audio[::-1] if rng.random() < 0.5 else audio).astype(np.float32)
+            example[position] = shelves(rng, audio, rate) if rng.random() < 0.5 else audio
     return out
+
+
+def shelves(rng: np.random.Generator, audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """Random tone controls: lows and highs raised or lowered by up to 8 and 6 dB; same shape, time last.
+
+    Without them a stem would be known by how much of a range it has rather than by what it plays.
+    """
+    length = audio.shape[-1]
+    size = fft.next_fast_len(length, real=True)
+    frequency = np.fft.rfftfreq(size, 1.0 / rate)
+    gain_db = np.zeros_like(frequency)
+    for lowest, highest, reach, side in ((60.0, 400.0, 8.0, -1.0), (1500.0, 6000.0, 6.0, 1.0)):
+        corner = math.exp(rng.uniform(math.log(lowest), math.log(highest)))
+        # Smooth over about two octaves, zero phase: half the gain at the corner.
+        ratio = (np.maximum(frequency, 1.0) / corner) ** (2.0 * side)
+        gain_db += rng.uniform(-reach, reach) * ratio / (1.0 + ratio)
+    spectrum = fft.rfft(audio, size, axis=-1) * (10.0 ** (gain_db / 20.0)).astype(np.float32)
+    return np.asarray(fft.irfft(spectrum, size, axis=-1)[..., :length], dtype=np.float32)

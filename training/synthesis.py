@@ -32,8 +32,8 @@ _LEVELS = {"drums": (0.0, 3.0), "bass": (-0.5, 3.0), "other": (-2.5, 3.0), "voca
 
 # Reverberation time in seconds (from, to) and level (from, to).
 _ROOMS = {
-    "drums": ((0.15, 0.7), (0.03, 0.25)),
-    "bass": ((0.15, 0.3), (0.0, 0.05)),
+    "drums": ((0.15, 0.7), (0.0, 0.25)),
+    "bass": ((0.15, 0.7), (0.0, 0.15)),
     "other": ((0.3, 1.4), (0.05, 0.4)),
     "vocals": ((0.3, 1.6), (0.08, 0.4)),
 }

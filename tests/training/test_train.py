@@ -61,12 +61,28 @@ def test_what_is_exported_is_the_average_and_demucs_reads_it(tmp_path: Path, poo
     trainer.save()
     checkpoint = Checkpoint.load(tmp_path / "checkpoint.pt")
 
-    export(checkpoint, tmp_path / "model.safetensors")
+    export([checkpoint], tmp_path / "model.safetensors")
 
     weights = load(tmp_path / "model.safetensors").state_dict()
     assert weights.keys() == checkpoint.average.keys()
     for name, value in checkpoint.average.items():
         torch.testing.assert_close(weights[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_of_several_runs_the_mean_is_exported(tmp_path: Path, pool: NDArray[np.int16]) -> None:
+    runs = []
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        trainer = Trainer(Options(folder=folder, batch=1, excerpt_seconds=0.3, seed=seed), pool)
+        trainer.save()
+        runs.append(Checkpoint.load(trainer.path))
+
+    export(runs, tmp_path / "model.safetensors")
+
+    weights = load(tmp_path / "model.safetensors").state_dict()
+    for name, one in runs[0].average.items():
+        torch.testing.assert_close(weights[name], (one + runs[1].average[name]) / 2, atol=1e-3, rtol=1e-3)
 
 
 def test_the_loss_falls_with_the_error_down_to_its_bound_and_counts_the_bass_as_often_as_told() -> None:
@@ -93,7 +109,7 @@ def test_a_new_run_can_begin_with_a_file_of_weights_and_a_stopped_one_goes_on_in
 ) -> None:
     first = Trainer(Options(folder=tmp_path, batch=1, excerpt_seconds=0.3, seed=2), pool)
     first.save()
-    export(Checkpoint.load(first.path), tmp_path / "begin.safetensors")
+    export([Checkpoint.load(first.path)], tmp_path / "begin.safetensors")
     options = Options(folder=tmp_path / "next", start=str(tmp_path / "begin.safetensors"))
     options.folder.mkdir()
 
