@@ -125,7 +125,7 @@ def compare(seconds: float, rounds: int, threads: int) -> None:
             for name, settings in variants.items():
                 yield name, run_ours(folder, song, weights, {**common, **settings}, compare=True)
 
-        list(one_round(write_music(folder / "second.wav", 1.0)))  # compiles all that is imported
+        list(one_round(write_music(folder / "short.wav", 1.0)))  # compiles all that is imported
         song = write_music(folder / "song.wav", seconds)
         for _ in range(rounds):
             for name, run in one_round(song):

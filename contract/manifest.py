@@ -70,7 +70,7 @@ class Manifest(Record):
     `sample_rate` in Hz and `frames` (samples per channel) are those of the song and of every track.
     `residual_db` is the energy of song − (drums + bass + other + vocals) against the song's, in dB;
     null when it is exactly zero or the song is silent. `device` is where the network ran (`cpu`, or `cuda: `
-    and the GPU's name); `fallback` says what was tried before that and why it did not do.
+    and the GPU's name); `fallback` says what was asked for or tried before, and why it did not do.
     """
 
     schema_version: int = 1

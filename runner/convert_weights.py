@@ -105,8 +105,21 @@ def _save(path: Path, model: torch.nn.Module) -> Path:
     path.touch()
     mode = path.stat().st_mode
     save_file(tensors, path, metadata=metadata)
+    _sort_metadata(path)
     path.chmod(mode)  # safetensors makes files for their owner only; runners are another user
     return path
+
+
+def _sort_metadata(path: Path) -> None:
+    """safetensors writes it in an order of chance; so the same weights are always the same bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _encoded(value: object) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def prepare(settings: RunnerSettings) -> str:
     """Sets torch up for this process and says on which device to work: `cpu` or `cuda`.
 
     As repeatable as the device can be: fixed seeds, no choice of kernels by timing. Float32 on a CPU (see
-    `_choose_cpu_kernels`); on a GPU TF32, whose products have 10 bits of mantissa and float32's range.
+    `choose_cpu_kernels`); on a GPU TF32, whose products have 10 bits of mantissa and float32's range.
 
     Raises:
         JobFailed: runner_error when a GPU is demanded and there is none.
@@ -44,17 +44,18 @@ def prepare(settings: RunnerSettings) -> str:
             return "cuda"
         if settings.device is Device.CUDA:
             raise JobFailed(FailureCode.RUNNER_ERROR, "The runner is set to use a GPU, but it has none.")
-    _choose_cpu_kernels()
+    choose_cpu_kernels()
     return "cpu"
 
 
-def _choose_cpu_kernels() -> None:
+def choose_cpu_kernels() -> None:
     """Lets torch multiply matrices by oneDNN, much faster than its BLAS on some CPUs, where that is float32.
 
     Not on Intel's, for which the BLAS is made: there the network took 8 % longer with oneDNN. torch's switch
     for it allows 16 bits as well. CPUs that multiply these in hardware then may do so, with an error at 40 to
     75 dB, others compute in float32 as before. So it is tried, on one product.
     """
+    torch.set_float32_matmul_precision("highest")
     if processor.is_of_intel():
         return
     generator = torch.Generator().manual_seed(0)

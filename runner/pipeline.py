@@ -30,7 +30,7 @@ _MIX_MEASURED, _ANALYSED, _WRITTEN = 0.02, 0.90, 0.98
 """How far the whole job is, 0 to 1, after each of the passes; the rest is storing."""
 
 NO_GPU_MEMORY = "The GPU had too little memory for this song, so it was separated on the CPU."
-NO_BFLOAT16 = "float32 in place of `fast`: this CPU has no instructions for 16 bits"
+NO_BFLOAT16 = "float32 in place of `fast`: this CPU is not known to have instructions for bfloat16"
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class Pipeline:
             gc.collect()
             devices.free_gpu_memory()
         on, batch = tries[-1]
+        if on != device:
+            devices.choose_cpu_kernels()
         spool, measured = self._analyse_on(on, batch, song, model, mix, options)
         return _Analysed(spool, measured, on, tuple(fallback))
 

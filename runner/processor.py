@@ -1,6 +1,6 @@
 """What kind of CPU this is, where that decides on how the network computes: from Linux's /proc/cpuinfo.
 
-Elsewhere nothing is known, and the answers are those that are never wrong, only slower.
+Elsewhere nothing is known, and the answers are those that at worst cost time.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Demucs' residual branches with their second group norm folded into the convolution before it.
 
 A layer of `demucs.demucs.DConv` widens `hidden` channels to `2 channels`, normalises these over channels and
-time, and gates one half by the other. That wide tensor, 16 times the hidden one in htdemucs, is written and
-read for the norm alone. But the 1x1 convolution is linear: o = W h + b. So what the norm needs (Y. Wu, K. He,
-"Group Normalization", 2018, eq. 1 and 2) follows from the mean m and the covariance C of h over time:
+time, and gates one half by the other. The norm reads that wide tensor, 16 times the hidden one in htdemucs,
+twice and writes it once more. But the 1x1 convolution is linear: o = W h + b. So what the norm needs (Y. Wu,
+K. He, "Group Normalization", 2018, eq. 1 and 2) follows from the mean m and the covariance C of h over time:
 
     mean of o_c = W_c m + b_c        variance of o_c = W_c C W_cᵀ
 
@@ -21,7 +21,10 @@ from torch.nn import functional
 
 
 class FoldedBranch(nn.Module):
-    """One layer of a `DConv` and the sum around it: takes and gives `(batch, channels, time)`."""
+    """One layer of a `DConv` and the sum around it: takes and gives `(batch, channels, time)`.
+
+    It belongs to the CPU: its weights are no parameters, and move nowhere.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -58,7 +61,6 @@ class FoldedBranch(nn.Module):
     def _folded(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights `(batch, wide, hidden)` and biases `(batch, wide, 1)` of convolution, norm and scale."""
         mean = hidden.mean(-1)
-        # Moments about the mean: no difference of large numbers.
         centred = hidden - mean[..., None]
         covariance = torch.bmm(centred, centred.transpose(1, 2)) / hidden.shape[-1]
         means = functional.linear(mean, self._weight, self._bias)

@@ -85,7 +85,7 @@ class Separator:
             std: its standard deviation, above zero.
             precision: numbers the network computes in.
             batch: how many segments it takes at once; they wait for each other.
-            plain: leaves demucs' network as it is, else its layers may be replaced by equal faster ones.
+            plain: in float32 leaves demucs' network as it is, else layers may be replaced by equal ones.
         """
         networks = list(getattr(model, "models", [model]))
         sources = list(networks[0].sources)

@@ -12,7 +12,7 @@ from contract.limits import DEFAULT_MAX_DURATION_SECONDS, DEFAULT_MODELS, split_
 
 
 class Dsp(StrEnum):
-    """Which code computes HPSS and loudness."""
+    """Which code computes HPSS and loudness, and whether the network's layers give way to equal ones."""
 
     STREAMING = "streaming"
     REFERENCE = "reference"
@@ -41,12 +41,13 @@ class RunnerSettings(BaseSettings):
     dsp: Dsp = Field(
         default=Dsp.STREAMING,
         description="`streaming` takes memory of fixed size; `reference` is librosa and pyloudnorm on the"
-        " whole song.",
+        " whole song, and Demucs' network as it is.",
     )
     precision: Precision = Field(
         default=Precision.FLOAT32,
         description="Numbers the network computes in: `float32` (on a GPU TF32), or `fast`: 16 bits, with an"
-        " error about 41 dB below the sound; a CPU without instructions for these stays with `float32`.",
+        " error about 41 dB below the sound; a CPU that is not known to have instructions for these stays"
+        " with `float32`.",
     )
     threads: int = Field(
         default_factory=lambda: available_cpus(),

@@ -131,7 +131,7 @@ def _fm(rng: np.random.Generator, rate: int) -> Voice:
 
 
 def _walk(rng: np.random.Generator, song: Song) -> list[Note]:
-    """A walking line: a note on each beat, from the root over chord and scale to the next bar's root."""
+    """A walking line: a note on each beat: the root, notes of the chord, a neighbour of the next root."""
     centre = float(rng.uniform(34.0, 44.0))
     legato = float(rng.uniform(0.7, 1.0))
     notes = []

@@ -29,7 +29,7 @@ _GROOVES: tuple[dict[str, str], ...] = (
         "snare": "....x.......x...",
         "ride": "x.x.x.x.x.x.x.x.",
     },
-    # Without a kick drum, or with a soft one: what is low is the bass then.
+    # Without a kick drum but for one by chance, or with a soft one: what is low is the bass then.
     {"ride": "x...x.xox...x.xo", "hat": "....x.......x..."},
     {
         "ride": "x...x.xox...x.xo",

@@ -89,8 +89,8 @@ def draw_batch(
     """A batch of remixed excerpts `[shape=(batch, stems, 2, length)]`; the sum over stems is the mixture.
 
     Half of the examples keep the stems of one song together (they share key and beat, as in real music),
-    the others combine stems of different songs. Every stem gets its own gain (-8 to 4 dB), polarity, order of
-    channels and tone (`shelves`); now and then one is silent.
+    the others combine stems of different songs. Every stem gets its own gain (-8 to 4 dB), polarity and order
+    of channels, half of the time another tone (`shelves`); now and then one is silent.
     """
     songs, stems, channels, total = pool.shape
     out = np.zeros((batch, stems, channels, length), dtype=np.float32)

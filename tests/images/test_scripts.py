@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from runner.weights import load_model
 from scripts.images import metadata, slim, torch_kind
-from tests.runner.weight_folders import save_pickled
+from tests.runner.weight_folders import save_bag, save_pickled
 from tests.testbed import image_store
 from tests.testbed.requirements import require_image_builder
 
@@ -105,12 +105,12 @@ def test_weights_that_are_not_those_that_were_meant_end_the_build(
 
 
 def test_what_is_baked_in_are_float32_models_under_demucs_names(tmp_path: Path) -> None:
-    """A bag of four that Demucs defines, one that is incomplete, and a file that is in no bag."""
+    """A bag of four that Demucs defines, one of another's four (`mdx`), and a file that is in no bag."""
     downloads, folder = tmp_path / "downloads", tmp_path / "weights"
     downloads.mkdir()
-    signatures = ["f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d", "12345678"]
+    signatures = ["f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d", "0d19c1c6", "my-own"]
     for signature in signatures:
-        save_pickled(downloads, signature)
+        save_pickled(downloads, signature, torch.float16)
 
     done = run("float32.py", downloads, folder, PYTHONPATH=str(SCRIPTS.parents[1]))
 
@@ -118,14 +118,39 @@ def test_what_is_baked_in_are_float32_models_under_demucs_names(tmp_path: Path) 
     names = {"htdemucs_ft.yaml", "SHA256SUMS", *(f"{signature}.safetensors" for signature in signatures)}
     assert {path.name for path in folder.iterdir()} == names
     assert len(list(load_model("htdemucs_ft", folder).model.models)) == 4  # type: ignore[arg-type]
-    assert load_model("12345678", folder).name == "12345678"
-    assert {tensor.dtype for tensor in load_file(folder / "12345678.safetensors").values()} == {torch.float32}
+    assert load_model("my-own", folder).name == "my-own"
+    assert {tensor.dtype for tensor in load_file(folder / "my-own.safetensors").values()} == {torch.float32}
 
 
-def test_weights_that_are_none_end_the_build_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "own.th").write_bytes(WEIGHTS)
-    done = run("float32.py", tmp_path, tmp_path / "weights", PYTHONPATH=str(SCRIPTS.parents[1]))
-    assert (done.returncode, done.stderr) == (1, "weights: The weights of the model own are damaged.\n")
+def test_a_definition_of_ones_own_is_kept(tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    save_bag(downloads, "htdemucs", ["12345678", "12345678"])
+    save_pickled(downloads, "12345678")
+    done = run("float32.py", downloads, tmp_path / "weights", PYTHONPATH=str(SCRIPTS.parents[1]))
+    assert done.returncode == 0, done.stderr
+    assert len(list(load_model("htdemucs", tmp_path / "weights").model.models)) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["own.th"], "The weights of the model own are damaged."),
+        (["own.pt"], "not each of own.pt is a .th, .safetensors or .yaml file of its own name."),
+        (
+            ["own.th", "own.safetensors"],
+            "not each of own.safetensors, own.th is a .th, .safetensors or .yaml file of its own name.",
+        ),
+    ],
+)
+def test_weights_that_are_none_end_the_build_with_a_sentence(
+    names: list[str], sentence: str, tmp_path: Path
+) -> None:
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for name in names:
+        (downloads / name).write_bytes(WEIGHTS)
+    done = run("float32.py", downloads, tmp_path / "weights", PYTHONPATH=str(SCRIPTS.parents[1]))
+    assert (done.returncode, done.stderr) == (1, f"weights: {sentence}\n")
 
 
 @pytest.mark.testbed

@@ -48,6 +48,16 @@ def test_a_bag_of_pickles_becomes_float32_safetensors_of_the_same_name(tmp_path:
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
+def test_the_same_weights_are_the_same_bytes_whatever_process_writes_them(tmp_path: Path) -> None:
+    """Else a manifest's SHA-256 would be that of one build only, and a layer of an image never the same."""
+    source = save_tiny(tmp_path / "own.safetensors")
+    program = "import sys; from runner.convert_weights import main; main(*sys.argv[1:])"
+    for number in range(3):
+        command = [sys.executable, "-c", program, str(source), str(tmp_path / f"{number}")]
+        subprocess.run(command, check=True, capture_output=True)
+    assert len({(tmp_path / f"{number}" / "own.safetensors").read_bytes() for number in range(3)}) == 1
+
+
 def test_the_command_adds_to_what_a_folder_lists(tmp_path: Path) -> None:
     """Twice the same model, and another beside it; what was there is listed still."""
     source = save_tiny(tmp_path / "own.safetensors")

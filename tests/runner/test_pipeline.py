@@ -292,7 +292,10 @@ def test_in_16_bits_no_sample_is_more_than_a_step_from_the_reference_code_s(sepa
 
 @pytest.mark.parametrize("fits", [(1, "cuda"), (1, "cpu")])
 def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
-    separate: Separate, monkeypatch: pytest.MonkeyPatch, fits: tuple[int, str]
+    separate: Separate,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: tuple[int, str],
+    restored_threads: None,
 ) -> None:
     """What happens on a GPU, played on the CPU: separators before `fits` are out of memory in mid-song."""
     song = music(20_000)
@@ -301,15 +304,21 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
 
     def separator(model: Any, on: str, mean: float, std: float, *, batch: int, **how: Any) -> Any:
         asked.append((batch, on))
+        how["plain"] |= on == "cuda"  # whose layers are demucs' own
         made = Separator(model, "cpu", mean, std, batch=batch, **how)
         if asked[-1] != fits:
             monkeypatch.setattr(made, "flush", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
         return made
 
+    def prepare(settings: RunnerSettings) -> str:
+        torch.set_float32_matmul_precision("high")
+        return "cuda"
+
     monkeypatch.setattr(pipeline, "Separator", separator)
-    monkeypatch.setattr(device, "prepare", lambda settings: "cuda")
+    monkeypatch.setattr(device, "prepare", prepare)
     monkeypatch.setattr(device, "describe", lambda on: on)
     result = separate(song).finished
+    assert (torch.get_float32_matmul_precision() == "high") == (fits[1] == "cuda")
     order = [(device.GPU_BATCH, "cuda"), (1, "cuda"), (1, "cpu")]
     assert asked == order[: order.index(fits) + 1]
     assert result.device == fits[1]
@@ -317,7 +326,7 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
     tried = [f"out of GPU memory with {batch} segments at once" for batch, _ in asked[:-1]]
     assert list(result.fallback) == tried
     for track, written in result.files.items():
-        assert np.array_equal(read(written.file.path), expected[track])
+        assert signal_to_error_db(expected[track], read(written.file.path)) > 100
 
 
 def test_fast_on_a_processor_without_16_bits_is_float32_and_the_manifest_says_so(

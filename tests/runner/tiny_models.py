@@ -42,10 +42,18 @@ def _seed() -> None:
     random.seed(7)
 
 
+def _audible(model: torch.nn.Module) -> None:
+    """Layer scales, which begin next to zero, as large as training makes them: else errors would hide."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(".scale"):
+            parameter.data.uniform_(0.1, 0.3)
+
+
 def tiny_htdemucs(**changes: Any) -> HTDemucs:
     """A hybrid transformer of two layers; its segment is 0.25 s."""
     _seed()
     model: HTDemucs = HTDemucs(**{**HTDEMUCS, **changes})
+    _audible(model)
     return model
 
 
@@ -55,6 +63,7 @@ def tiny_hdemucs() -> HDemucs:
     model: HDemucs = HDemucs(
         SOURCES, channels=4, dconv_comp=2, nfft=4096, depth=6, samplerate=44_100, segment=0.3
     )
+    _audible(model)
     return model
 
 
@@ -64,6 +73,7 @@ def tiny_demucs() -> Demucs:
     model: Demucs = Demucs(
         SOURCES, channels=4, dconv_comp=2, depth=3, lstm_layers=1, samplerate=44_100, segment=0.2
     )
+    _audible(model)
     return model
 
 
@@ -103,15 +113,10 @@ def save_cheapest(path: Path) -> Path:
 
 
 def save_full_size(path: Path) -> Path:
-    """Writes a network of htdemucs' architecture and size (168 MB), for benchmarks; its segment is 7.8 s.
-
-    Its layer scales, which begin next to zero, are as large as training makes them: else errors would hide.
-    """
+    """Writes a network of htdemucs' architecture and size (168 MB), for benchmarks; its segment is 7.8 s."""
     _seed()
     model = HTDemucs(**FULL_SIZE)
-    for name, parameter in model.named_parameters():
-        if name.endswith(".scale"):
-            parameter.data.uniform_(0.1, 0.3)
+    _audible(model)
     return _save(path, model, FULL_SIZE)
 
 

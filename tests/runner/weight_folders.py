@@ -22,10 +22,11 @@ def failure_of(name: str, weights_dir: Path | None = None) -> tuple[FailureCode,
     return failure.code, failure.error
 
 
-def save_pickled(folder: Path, signature: str) -> Path:
+def save_pickled(folder: Path, signature: str, numbers: torch.dtype = torch.float32) -> Path:
     """A `.th` file with the checksum in its name, as Demucs' own `save_with_checksum` names it."""
     model = tiny_htdemucs()
-    package = {"klass": type(model), "args": (), "kwargs": dict(HTDEMUCS), "state": model.state_dict()}
+    state = {name: tensor.to(numbers) for name, tensor in model.state_dict().items()}
+    package = {"klass": type(model), "args": (), "kwargs": dict(HTDEMUCS), "state": state}
     temporary = folder / "new"
     torch.save(package, temporary)
     checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]
