@@ -95,11 +95,17 @@ def run_ours(folder: Path, song: Path, weights: Path, settings: dict[str, str], 
     return run
 
 
+def common_settings(folder: Path, threads: int) -> dict[str, str]:
+    """Of all processes, so that Python is compiled once and kept in `folder`, as it is in the images."""
+    kept = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    return {"STEMJOB_THREADS": str(threads), **kept}
+
+
 def has_fast() -> bool:
     """Whether `fast` is anything else than the default on this CPU."""
     if feasible(Precision.FAST, "cpu") is Precision.FAST:
         return True
-    print("fast is left out: this CPU has no instructions for 16 bits, so it is the default there")
+    print("fast is left out: this CPU is not known to compute in 16 bits, so it is the default there")
     return False
 
 
@@ -111,14 +117,13 @@ def steps(one: Path, other: Path) -> int:
 
 
 def compare(seconds: float, rounds: int, threads: int) -> None:
-    """Speed and error against the baseline; all with compiled Python, as in the images."""
+    """Speed and error against the baseline."""
     variants = {name: settings for name, settings in VARIANTS.items() if name != "fast" or has_fast()}
     runs: dict[str, list[Run]] = {name: [] for name in ("stock", *variants)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         weights = save_full_size(folder / "full.safetensors")
-        common = {"STEMJOB_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": ""}
-        common["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
+        common = common_settings(folder, threads)
 
         def one_round(song: Path) -> Iterator[tuple[str, Run]]:
             yield "stock", run_stock(folder, song, weights, common)
@@ -160,7 +165,7 @@ def memory(minutes: tuple[float, ...]) -> None:
         weights = save_cheapest(folder / "cheapest.safetensors")
         for length in minutes:
             song = write_music(folder / "song.wav", 60 * length)
-            run = run_ours(folder, song, weights, {"STEMJOB_THREADS": "2"}, compare=False)
+            run = run_ours(folder, song, weights, common_settings(folder, 2), compare=False)
             peaks[str(length)] = run.rss
             print(f"{length:>10.0f}{run.rss:>7.0f}", flush=True)
     save("memory", {"peak_mib": peaks})

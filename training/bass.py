@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.composition import Note, Song, near
+from training.composition import STEPS_PER_BEAT, Note, Song, near
 from training.shots import BASSES, SHARE, Shots, Voice
 from training.signals import (
     Signal,
@@ -29,7 +29,6 @@ _RHYTHMS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 2), (3, 1), (4, 2), (7, 3), (10, 2), (12, 2), (14, 1)),
     ((0, 10), (10, 4), (14, 2)),
 )
-_WALK = ((0, 4), (4, 4), (8, 4), (12, 4))
 
 
 def _string(rng: np.random.Generator, rate: int) -> Voice:
@@ -138,16 +137,14 @@ def _walk(rng: np.random.Generator, song: Song) -> list[Note]:
     for bar in song.playing("bass"):
         chord = song.chord(bar)
         root, goal = near(chord[0], centre), near(song.chord(bar + 1)[0], centre)
-        for step, length in _WALK:
-            if step >= song.steps:
-                continue
+        for step in range(0, song.steps, STEPS_PER_BEAT):
             pitch = near(float(rng.choice(chord)), centre)
             if step == 0:
                 pitch = root
-            elif step + length >= song.steps:
+            elif step + STEPS_PER_BEAT >= song.steps:
                 pitch = goal + float(rng.choice([-1.0, 1.0, -2.0, 2.0]))
             start = song.time(bar, step)
-            duration = min(max(length * song.step_seconds * legato, 0.08), song.seconds - start)
+            duration = min(max(STEPS_PER_BEAT * song.step_seconds * legato, 0.08), song.seconds - start)
             notes.append(Note(start, duration, pitch, float(rng.uniform(0.75, 1.0))))
     return [note for note in notes if note.duration > 0.02]
 

@@ -10,6 +10,7 @@ import torch
 from contract.job import JobSpec
 from runner import attempt, last_words
 from tests.runner.jobs import JOB_ID, Job
+from tests.runner.separated import Separate, separator_of_songs
 from tests.runner.tiny_models import save_tiny
 
 
@@ -61,3 +62,9 @@ def no_caches_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def separate(tmp_path: Path, tiny_model: Path) -> Separate:
+    """Runs the pipeline on samples, see `separator_of_songs`."""
+    return separator_of_songs(tmp_path, tiny_model)
