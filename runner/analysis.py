@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from contract.job import OtherMethod
 from contract.stages import StageName
 from contract.tracks import Track
 from runner.audio_files import SongReader
+from runner.device import use_threads
 from runner.hpss import HarmonicPercussive, ReferenceHpss
 from runner.loudness import Level, Meter, ReferenceMeter
 from runner.progress import ProgressReport
@@ -86,7 +86,7 @@ class Analysis:
         Stage one has begun before this.
         """
         # One thread of torch's is enough for the helper; the network has the others.
-        with ThreadPoolExecutor(1, "analysis", torch.set_num_threads, (1,)) as helper:
+        with ThreadPoolExecutor(1, "analysis", use_threads, (1,)) as helper:
             taken: Future[None] | None = None
             for stems, song in splitter.run():
                 if song.shape[1]:

@@ -122,7 +122,7 @@ class Pipeline:
         tries = [(device, batch) for batch in devices.batches(device)]
         fallback: list[str] = []
         if device != "cpu":
-            tries.append(("cpu", 1))
+            tries += [("cpu", batch) for batch in devices.batches("cpu")]
         for on, batch in tries[:-1]:
             try:
                 spool, measured = self._analyse_on(on, batch, song, model, mix, options)
@@ -151,13 +151,14 @@ class Pipeline:
     ) -> tuple[Spool, Measured]:
         spool = Spool(self._folder, song.channels)
         analysis = Analysis(song, spool, self._report, self._settings.dsp, options.other_method)
+        plain = self._settings.dsp is Dsp.REFERENCE
         separator = Separator(
             model.model,
             device,
             *mix,
             precision=devices.feasible(self._settings.precision, device),
-            batch=batch,
-            plain=self._settings.dsp is Dsp.REFERENCE,
+            batch=1 if plain and device == "cpu" else batch,  # as demucs does it
+            plain=plain,
         )
         splitter = StemSplitter(song, separator, model.sample_rate)
         with spool:

@@ -16,6 +16,11 @@ def multiplies_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     return not _BFLOAT16.isdisjoint(_field(cpuinfo, "flags|Features").split())
 
 
+def has_amx(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether it multiplies whole tiles of bfloat16 at once (Intel's AMX)."""
+    return "amx_bf16" in _field(cpuinfo, "flags").split()
+
+
 def is_of_intel(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether Intel made it: torch's BLAS for x86 is Intel's, which is at its best there only."""
     return _field(cpuinfo, "vendor_id") == "GenuineIntel"

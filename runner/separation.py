@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from contract.tracks import Track
-from runner.device import Forward, in_precision, to_device, to_host
+from runner.device import Forward, in_precision, side_by_side, to_device, to_host
 from runner.settings import Precision
 from runner.waveform import Block
 
@@ -84,7 +84,8 @@ class Separator:
             mean: mean of the song's mono mix at the model's rate, see `MixStatistics`.
             std: its standard deviation, above zero.
             precision: numbers the network computes in.
-            batch: how many segments it takes at once; they wait for each other.
+            batch: how many segments it takes at once; they wait for each other. On a CPU each is computed on
+                threads of its own, unless `plain`.
             plain: in float32 leaves demucs' network as it is, else layers may be replaced by equal ones.
         """
         networks = list(getattr(model, "models", [model]))
@@ -93,7 +94,7 @@ class Separator:
         self._streams = [
             _SegmentStream(
                 network.to(device).eval(),
-                in_precision(network, device, precision, plain=plain),
+                self._forward(network, device, precision, batch, plain=plain),
                 device,
                 batch,
             )
@@ -102,6 +103,13 @@ class Separator:
         self._waiting = [torch.zeros(len(sources), 2, 0) for _ in networks]
         self._order = [sources.index(stem) for stem in STEMS]
         self._mean, self._std = torch.tensor(mean), torch.tensor(std)
+
+    @staticmethod
+    def _forward(
+        network: torch.nn.Module, device: str, precision: Precision, batch: int, *, plain: bool
+    ) -> Forward:
+        forward = in_precision(network, device, precision, plain=plain)
+        return forward if plain or device != "cpu" else side_by_side(forward, batch)
 
     def push(self, block: Block) -> Block:
         """Takes the next frames, shape (2, k), and gives the final ones, shape (4, 2, k')."""

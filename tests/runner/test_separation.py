@@ -1,5 +1,6 @@
 """The segment loop against demucs' own."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -79,13 +80,50 @@ def test_segments_taken_together_give_the_same(name: str) -> None:
     assert signal_to_error_db(separated(model, song, 7001), stems) > 110
 
 
+@pytest.mark.parametrize("frames", [45_000, 3_000])
+def test_segments_computed_side_by_side_are_those_computed_in_turns(frames: int) -> None:
+    song = noise(frames)
+
+    def stems(batch: int) -> Block:
+        separator = Separator(tiny_bag(), "cpu", *normalisation(song), batch=batch)
+        parts = [separator.push(song[:, start : start + 7001]) for start in range(0, frames, 7001)]
+        return np.concatenate([*parts, separator.flush()], axis=2)
+
+    assert signal_to_error_db(stems(1), stems(2)) > 110
+    assert np.array_equal(stems(2), stems(2))
+
+
+@pytest.mark.parametrize(("threads", "shares"), [(1, [1]), (2, [1, 1]), (5, [2, 3]), (8, [4, 4])])
+def test_segments_side_by_side_share_the_threads(
+    threads: int, shares: list[int], restored_threads: None
+) -> None:
+    torch.set_num_threads(threads)
+    both = threading.Barrier(len(shares), timeout=60)
+
+    def forward(mix: torch.Tensor) -> torch.Tensor:
+        both.wait()  # else one thread might take both
+        return mix * 0 + torch.get_num_threads()
+
+    [batch] = device.batches("cpu")
+    counted = device.side_by_side(forward, batch)(torch.zeros(len(shares), 2, 3))
+    assert sorted(counted[:, 0, 0].int().tolist()) == shares
+    assert torch.get_num_threads() == threads
+
+
+def test_what_fails_in_one_segment_fails_the_whole() -> None:
+    def forward(_: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        device.side_by_side(forward, 2)(torch.zeros(2, 2, 3))
+
+
 @pytest.mark.parametrize("name", ["htdemucs", "hdemucs", "bag"])
 def test_fast_is_close(name: str) -> None:
-    model = MODELS[name]()
     song = noise(20_000)
-    separator = Separator(model, "cpu", *normalisation(song), precision=Precision.FAST)
+    separator = Separator(MODELS[name](), "cpu", *normalisation(song), precision=Precision.FAST)
     stems = np.concatenate([separator.push(song), separator.flush()], axis=2)
-    exact = separated(model, song, 20_000)
+    exact = separated(MODELS[name](), song, 20_000)
     assert 20 < signal_to_error_db(exact, stems) < 90
     assert stems.dtype == np.float32
 

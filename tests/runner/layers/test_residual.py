@@ -1,14 +1,12 @@
 """Folded residual branches against demucs' own."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from demucs.demucs import DConv
 
-from runner.residual import FoldedResiduals, fold_residuals
-from tests.runner.tiny_models import tiny_demucs, tiny_hdemucs, tiny_htdemucs
+from runner.layers.residual import FoldedResiduals, can_be_folded
 
 
 def branches(channels: int = 16, **changes: Any) -> DConv:
@@ -29,7 +27,7 @@ def test_they_are_equal_to_demucs_whatever_the_length(
     x = torch.randn(shape)
     before = x.clone()
     with torch.no_grad():
-        torch.testing.assert_close(FoldedResiduals(dconv)(x), dconv(x), rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(FoldedResiduals(dconv, torch.float32)(x), dconv(x), rtol=1e-4, atol=2e-5)
     assert torch.equal(x, before), "the input is not changed"
 
 
@@ -41,24 +39,12 @@ def test_an_offset_much_larger_than_the_signal_costs_no_digits() -> None:
     x = torch.randn(2, 16, 500)
     with torch.no_grad():
         exact = dconv.double()(x.double()).float()
-        torch.testing.assert_close(FoldedResiduals(dconv.float())(x), exact, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            FoldedResiduals(dconv.float(), torch.float32)(x), exact, rtol=1e-4, atol=1e-4
+        )
 
 
-@pytest.mark.parametrize(
-    ("build", "plain", "other"),
-    [
-        (lambda: tiny_htdemucs(dconv_mode=3), 8, 0),
-        (tiny_hdemucs, 8, 2),  # its innermost layers have attention and an LSTM
-        (tiny_demucs, 3, 0),
-    ],
-)
-def test_all_that_can_be_are_replaced_and_only_once(
-    build: Callable[[], torch.nn.Module], plain: int, other: int
-) -> None:
-    network = build()
-    fold_residuals(network)
-    folded = [module for module in network.modules() if isinstance(module, FoldedResiduals)]
-    fold_residuals(network)
-    assert [module for module in network.modules() if isinstance(module, FoldedResiduals)] == folded
-    kept = [module for module in network.modules() if isinstance(module, DConv)]
-    assert (len(folded), len(kept)) == (plain, other)
+@pytest.mark.parametrize("changes", [{"attn": True}, {"lstm": True}, {"gelu": False}, {"norm": False}])
+def test_branches_of_another_kind_are_left_alone(changes: dict[str, Any]) -> None:
+    assert not can_be_folded(branches(**changes))
+    assert can_be_folded(branches())

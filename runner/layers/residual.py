@@ -19,6 +19,8 @@ from demucs.transformer import LayerScale
 from torch import nn
 from torch.nn import functional
 
+from runner.layers.tiles import in_tiles
+
 
 class FoldedBranch(nn.Module):
     """One layer of a `DConv` and the sum around it: takes and gives `(batch, channels, time)`.
@@ -26,13 +28,16 @@ class FoldedBranch(nn.Module):
     It belongs to the CPU: its weights are no parameters, and move nowhere.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, numbers: torch.dtype) -> None:
         super().__init__()
+        self._numbers = numbers
         parts: list[Any] = list(layer.children())
         narrow, self._norm, _, widen, self._wide_norm, _, scale = parts
         self._kernel, self._dilation = int(narrow.kernel_size[0]), int(narrow.dilation[0])
         # A row of the product for each tap and hidden channel.
-        self._taps: torch.Tensor = narrow.weight.detach().permute(2, 0, 1).flatten(0, 1).contiguous()
+        self._taps: torch.Tensor = (
+            narrow.weight.detach().permute(2, 0, 1).flatten(0, 1).to(numbers).contiguous()
+        )
         self._narrow_bias: torch.Tensor = narrow.bias.detach()[:, None]
         self._weight: torch.Tensor = widen.weight.detach()[..., 0]
         self._bias: torch.Tensor = widen.bias.detach()
@@ -40,14 +45,19 @@ class FoldedBranch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = functional.gelu(self._norm(self._narrowed(x)))
-        weight, bias = self._folded(hidden)
-        wide = torch.baddbmm(bias, weight, hidden)
-        return functional.glu(wide, 1).add_(x)
+        weight, bias = (each.to(self._numbers) for each in self._folded(hidden))
+        hidden = hidden.to(self._numbers)
+
+        def part(first: int, last: int) -> torch.Tensor:
+            wide = torch.baddbmm(bias, weight, hidden[..., first:last])
+            return functional.glu(wide, 1).add_(x[..., first:last])
+
+        return in_tiles(torch.empty_like(x), part)
 
     def _narrowed(self, x: torch.Tensor) -> torch.Tensor:
         """The dilated convolution, as one product and a sum of shifted parts."""
         batch, _, time = x.shape
-        parts = torch.matmul(self._taps, x).view(batch, self._kernel, -1, time)
+        parts = torch.matmul(self._taps, x).float().view(batch, self._kernel, -1, time)
         middle = self._kernel // 2
         result = parts[:, middle] + self._narrow_bias
         for tap in range(self._kernel):
@@ -76,9 +86,9 @@ class FoldedBranch(nn.Module):
 class FoldedResiduals(nn.Module):
     """Stands in for a `DConv` whose layers are all of the plain kind, with its weights."""
 
-    def __init__(self, dconv: DConv) -> None:
+    def __init__(self, dconv: DConv, numbers: torch.dtype) -> None:
         super().__init__()
-        self._layers = nn.Sequential(*(FoldedBranch(layer) for layer in dconv.layers))
+        self._layers = nn.Sequential(*(FoldedBranch(layer, numbers) for layer in dconv.layers))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self._layers(x)
@@ -88,15 +98,9 @@ class FoldedResiduals(nn.Module):
 _PLAIN = [nn.Conv1d, nn.GroupNorm, nn.GELU, nn.Conv1d, nn.GroupNorm, nn.GLU, LayerScale]
 
 
-def fold_residuals(network: nn.Module) -> None:
-    """Puts `FoldedResiduals` in the place of every `DConv` of a network that it can stand for.
-
-    Those with attention, an LSTM, another activation or without norm stay as they are.
-    """
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, DConv) and all(map(_is_plain, child.layers)):
-                setattr(parent, name, FoldedResiduals(child))
+def can_be_folded(dconv: nn.Module) -> bool:
+    """Whether `FoldedResiduals` can stand for it: not for attention, an LSTM, other activations, no norm."""
+    return type(dconv) is DConv and all(map(_is_plain, dconv.layers))
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -1,0 +1,104 @@
+"""Demucs' decoder layers, a few rows at a time.
+
+Of `demucs.hdemucs.HDecLayer`: the skip connection is added, a convolution and a gate, residual branches, a
+transposed convolution and a GELU. In the frequency branch the residual branches see one row of a frequency
+each, so some rows pass through all of it while they are in the cache; in the time branch they need the whole.
+
+A transposed convolution whose kernel is twice its stride s is a product of matrices: each step t of the input
+adds its taps 0 to s - 1 to steps st to st + s - 1 of the output and the others to the s steps after these
+(V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", 2016, ch. 4). Oracle: the class
+itself; equal to rounding.
+"""
+
+from typing import Any
+
+import torch
+from demucs.hdemucs import HDecLayer
+from torch import nn
+from torch.nn import functional
+
+from runner.layers.encoder import as_rows
+from runner.layers.tiles import AXIS, cut, in_tiles, tiles
+
+
+class TiledDecoder(nn.Module):
+    """Stands in for a `HDecLayer` that has no norms, with its weights in `numbers`.
+
+    Takes and gives `(batch, channels, frequencies, time)` or, in the time branch, `(batch, channels, time)`.
+    """
+
+    def __init__(self, layer: Any, numbers: torch.dtype) -> None:
+        super().__init__()
+        self._freq, self._last, self._numbers = bool(layer.freq), bool(layer.last), numbers
+        self._pad, self._stride = layer.pad, layer.stride
+        self._weight = layer.rewrite.weight.detach().to(numbers)
+        self._bias = layer.rewrite.bias.detach().to(numbers)
+        self.dconv = layer.dconv or nn.Identity()
+        self.empty = False  # which the network asks
+        # A row of the product for each half, output channel and tap.
+        taps = layer.conv_tr.weight.detach().flatten(2).unflatten(2, (2, self._stride))
+        self._channels, self._outputs = taps.shape[:2]
+        self._taps = taps.permute(2, 1, 3, 0).flatten(0, 2).to(numbers)
+        self._taps_bias = layer.conv_tr.bias.detach().to(numbers)[:, None, None]
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> tuple[torch.Tensor, None]:
+        """The input before the transposed convolution, which the class gives too, is not needed here."""
+        if self._freq and x.dim() == AXIS + 1:
+            x = x.view(len(x), self._channels, -1, x.shape[-1])
+        x, skip = x.to(self._numbers), skip.to(self._numbers)
+        return (self._by_rows(x, skip) if self._freq else self._by_time(x, skip, length)), None
+
+    def _gated(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        context = self._weight.shape[2] // 2
+        part = cut(x, first - context, last + context) + cut(skip, first - context, last + context)
+        if self._freq:
+            beside = (0, self._weight.shape[3] // 2)
+            return functional.glu(functional.conv2d(part, self._weight, self._bias, 1, beside), 1)
+        return functional.glu(functional.conv1d(part, self._weight, self._bias), 1)
+
+    def _by_rows(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        batch, channels, rows, time = x.shape
+        stride, pad = self._stride, self._pad
+        result = x.new_empty(batch, self._outputs, rows * stride, time)
+        before = x.new_zeros(batch, 1, self._outputs, stride, time)
+        for first, last in tiles(rows, channels * time):
+            y = self.dconv(as_rows(self._gated(x, skip, first, last)))
+            halves = torch.matmul(self._taps, y).view(batch, -1, 2, self._outputs, stride, time)
+            after = torch.cat([before, halves[:, :-1, 1]], 1)
+            before = halves[:, -1:, 1].clone()
+            done = self._finished(halves[:, :, 0].add_(after).transpose(1, 2)).flatten(2, 3)
+            skipped = max(0, pad - first * stride)
+            start = first * stride - pad + skipped
+            result[:, :, start : last * stride - pad] = done[:, :, skipped:]
+        result[:, :, rows * stride - pad :] = self._finished(before.transpose(1, 2))[:, :, 0, :pad]
+        return result
+
+    def _finished(self, z: torch.Tensor) -> torch.Tensor:
+        z = z + self._taps_bias[:, None]
+        return z if self._last else functional.gelu(z)
+
+    def _by_time(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> torch.Tensor:
+        y = in_tiles(torch.empty_like(x), lambda first, last: self._gated(x, skip, first, last))
+        y = self.dconv(y)
+        steps = x.shape[AXIS] + 1
+        result = x.new_empty(len(x), self._outputs, steps, self._stride)
+
+        def part(first: int, last: int) -> torch.Tensor:
+            halves = torch.matmul(self._taps, cut(y, first - 1, last))
+            halves = halves.view(len(x), 2, self._outputs, self._stride, last - first + 1)
+            z = halves[:, 0, ..., 1:].add_(halves[:, 1, ..., :-1]) + self._taps_bias
+            return (z if self._last else functional.gelu(z)).transpose(2, 3)
+
+        return in_tiles(result, part).flatten(2)[..., self._pad : self._pad + length]
+
+
+def can_be_tiled(layer: nn.Module) -> bool:
+    """Whether `TiledDecoder` can stand for it: the layers of htdemucs, the outer ones of its kin."""
+    return (
+        type(layer) is HDecLayer
+        and not layer.empty
+        and not layer.norm
+        and layer.rewrite is not None
+        and layer.kernel_size == 2 * layer.stride
+        and 0 < layer.pad <= layer.stride
+    )
