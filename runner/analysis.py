@@ -1,8 +1,8 @@
 """The first pass over a song: separation, HPSS, levels. Float tracks go to the spool."""
 
 import math
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +12,9 @@ from contract.job import OtherMethod
 from contract.stages import StageName
 from contract.tracks import Track
 from runner.audio_files import SongReader
-from runner.device import use_threads
-from runner.hpss import HarmonicPercussive, ReferenceHpss
+from runner.gpu.hpss import GpuHpss
+from runner.gpu.loudness import GpuMeter
+from runner.hpss import HarmonicFilter, HarmonicPercussive, Hpss, ReferenceHpss
 from runner.loudness import Level, Meter, ReferenceMeter
 from runner.progress import ProgressReport
 from runner.separation import STEMS
@@ -24,7 +25,7 @@ from runner.waveform import Block
 
 
 class Gauge(Protocol):
-    """What `Meter` and `ReferenceMeter` have in common."""
+    """What `Meter`, `GpuMeter` and `ReferenceMeter` have in common."""
 
     def push(self, block: Block) -> None: ...
 
@@ -46,9 +47,11 @@ class Residual:
         self._song = 0.0
         self._rest = 0.0
 
-    def push(self, song: Block, stems: Block) -> None:
-        """Takes the same frames of the song, `(channels, k)`, and of the stems, `(4, channels, k)`."""
-        rest = song - stems.sum(axis=0, dtype=np.float64)
+    def push(self, song: Block, stems: Sequence[Block]) -> None:
+        """Takes the same frames of the song and of each stem, `(channels, k)`."""
+        rest = song.astype(np.float64)
+        for stem in stems:
+            rest -= stem
         self._song += float(np.square(song, dtype=np.float64).sum())
         self._rest += float(np.square(rest).sum())
 
@@ -62,65 +65,96 @@ class Residual:
 class Analysis:
     """Stages one to three, which run interleaved: each block passes all of them.
 
-    While the network hears the next segment, one helper thread takes the block before through stages two and
-    three. It is never more than one block behind, so that memory stays what it is.
+    While the network hears the next segment, helper threads take the block before through stages two and
+    three. They are never more than one block behind, so that memory stays what it is.
     """
 
     def __init__(
-        self, song: SongReader, spool: Spool, report: ProgressReport, dsp: Dsp, other: OtherMethod
+        self,
+        song: SongReader,
+        spool: Spool,
+        report: ProgressReport,
+        dsp: Dsp,
+        other: OtherMethod,
+        helpers: Executor,
+        device: str,
     ) -> None:
+        """Stages two and three are computed on `device`, too, by `helpers`; the reference's on the CPU."""
         self._song, self._spool, self._report, self._other = song, spool, report, other
+        self._helpers = helpers
+        on = None if dsp is Dsp.REFERENCE else device
         self._residual = Residual()
-        reference = dsp is Dsp.REFERENCE
-        gauge = ReferenceMeter if reference else Meter
-        self._gauges: dict[Track, Gauge] = {t: gauge(song.sample_rate, song.channels) for t in Track}
+        self._gauges = {
+            track: helpers.submit(_gauge, song.sample_rate, song.channels, on).result() for track in Track
+        }
         self._of_instrumental, self._of_song = (
-            HarmonicPercussive(song.channels, ReferenceHpss(song.channels) if reference else None)
+            HarmonicPercussive(song.channels, helpers.submit(_harmonic_filter, song.channels, on).result())
             for _ in range(2)
         )
-        self._done = 0
+        self._taken: list[Future[None]] = []
+        self._done = self._taking = 0  # frames
 
     def run(self, splitter: StemSplitter) -> Iterator[float]:
         """Passes the whole song through; gives the share that is done, 0 to 1, after each block.
 
         Stage one has begun before this.
         """
-        # One thread of torch's is enough for the helper; the network has the others.
-        with ThreadPoolExecutor(1, "analysis", use_threads, (1,)) as helper:
-            taken: Future[None] | None = None
+        with self._helpers:
             for stems, song in splitter.run():
                 if song.shape[1]:
-                    if taken:
-                        taken.result()
-                    taken = helper.submit(self._take, stems, song)
+                    self._wait()
+                    self._take(stems, song)
                 yield self._done / self._song.frames
             self._report.complete(StageName.SEPARATION)
-            if taken:
-                taken.result()
-        self._instrumental_parts(*self._of_instrumental.flush())
-        self._report.complete(StageName.HPSS)
-        self._song_parts(*self._of_song.flush())
-        self._report.complete(StageName.COMPOSITE)
+            self._wait()
+            self._helpers.submit(self._end_of_instrumental).result()
+            self._report.complete(StageName.HPSS)
+            self._helpers.submit(self._end_of_song).result()
+            self._report.complete(StageName.COMPOSITE)
+            gauges = self._helpers.map(lambda gauge: gauge.result(), self._gauges.values())
+            self._levels = dict(zip(self._gauges, gauges, strict=True))
         yield 1.0
 
     def result(self) -> Measured:
-        """Levels before any gain."""
-        levels = {track: gauge.result() for track, gauge in self._gauges.items()}
-        return Measured(levels, self._residual.result())
+        """Levels before any gain; after the run."""
+        return Measured(self._levels, self._residual.result())
+
+    def _wait(self) -> None:
+        """Until the block before is done."""
+        for part in self._taken:
+            part.result()
+        self._done += self._taking
+        self._taken, self._taking = [], 0
 
     def _take(self, stems: Block, song: Block) -> None:
+        """Begins with the next block. Its parts do not depend on each other."""
         tracks = dict(zip(STEMS, stems, strict=True))
         if self._other is OtherMethod.MINUS:
             tracks[Track.OTHER] = song - tracks[Track.VOCALS] - tracks[Track.DRUMS] - tracks[Track.BASS]
-        for track, block in tracks.items():
-            self._spool.write(track, block)
-            self._gauges[track].push(block)
-        self._residual.push(song, np.stack(list(tracks.values())))
+        begin = self._helpers.submit
+        self._taking = song.shape[1]
+        self._taken = [begin(self._stem, track, block) for track, block in tracks.items()]
+        self._taken.append(begin(self._residual.push, song, list(tracks.values())))
         self._report.begin(StageName.HPSS)
-        self._instrumental_parts(*self._of_instrumental.push(instrumental(tracks)))
+        self._taken.append(begin(self._instrumental, instrumental(tracks)))
         self._report.begin(StageName.COMPOSITE)
-        self._song_parts(*self._of_song.push(song))
-        self._done += song.shape[1]
+        self._taken.append(begin(self._song_itself, song))
+
+    def _stem(self, track: Track, block: Block) -> None:
+        self._spool.write(track, block)
+        self._gauges[track].push(block)
+
+    def _instrumental(self, block: Block) -> None:
+        self._instrumental_parts(*self._of_instrumental.push(block))
+
+    def _end_of_instrumental(self) -> None:
+        self._instrumental_parts(*self._of_instrumental.flush())
+
+    def _song_itself(self, block: Block) -> None:
+        self._song_parts(*self._of_song.push(block))
+
+    def _end_of_song(self) -> None:
+        self._song_parts(*self._of_song.flush())
 
     def _instrumental_parts(self, harmonic: Block, percussive: Block, _: Block) -> None:
         self._spool.write(Track.HARMONIC, harmonic)
@@ -132,6 +166,26 @@ class Analysis:
         self._gauges[Track.MAIN_HARMONIC].push(harmonic)
         self._gauges[Track.MAIN_PERCUSSIVE].push(percussive)
         self._gauges[Track.MAIN].push(song)
+
+
+def _gauge(sample_rate: int, channels: int, device: str | None) -> Gauge:
+    match device:
+        case None:
+            return ReferenceMeter(sample_rate, channels)
+        case "cpu":
+            return Meter(sample_rate, channels)
+        case _:
+            return GpuMeter(sample_rate, channels, device)
+
+
+def _harmonic_filter(channels: int, device: str | None) -> HarmonicFilter:
+    match device:
+        case None:
+            return ReferenceHpss(channels)
+        case "cpu":
+            return Hpss(channels)
+        case _:
+            return GpuHpss(channels, device)
 
 
 def instrumental(tracks: Mapping[Track, Block]) -> Block:

@@ -108,8 +108,8 @@ class Attempt:
 
         before = publish.generations(store, job)
         with work_folder(settings.work_dir) as folder:
-            song = self._fetch(job, folder)
-            finished = Pipeline(settings, self._report, folder).run(song, job.options)
+            pipeline = Pipeline(settings, self._report, folder)
+            finished = pipeline.run(self._fetch(job, folder), job.options)
             stored = self._upload(store, job, finished, before)
             self._check_still_ours(store, job)
             self._report.advance(1.0)

@@ -4,18 +4,22 @@ import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from threading import Thread
 
 import torch
 from torch.nn import functional
 
 from contract.failures import FailureCode, JobFailed
 from runner import processor
-from runner.layers import replace_layers
+from runner.layers import fit_gpu, replace_layers
 from runner.layers.attention import attend_in_blocks
 from runner.settings import Device, Precision, RunnerSettings
 
 GPU_BATCH = 6
 """Segments that a GPU computes at once."""
+GPU_HELPERS = 7
+"""Threads beside it: as many as there are parts of a block, see `runner.analysis`."""
 CPU_WORKERS = 2
 """Segments that a CPU computes at once, each on its share of the threads: these then need not wait for each
 other at the end of every small operation. It takes 0.3 GiB more than one at a time."""
@@ -53,6 +57,21 @@ def prepare(settings: RunnerSettings) -> str:
     return "cpu"
 
 
+def wake(settings: RunnerSettings) -> None:
+    """Has a GPU, if one is to be used, get ready beside all else: its first use takes seconds."""
+    if settings.device is not Device.CPU and torch.cuda.is_available():
+        Thread(target=_use_once, name="wake", daemon=True).start()
+
+
+def _use_once() -> None:
+    """Loads the libraries for what the network computes; whatever is wrong with them shows when it does."""
+    with suppress(RuntimeError), torch.device("cuda"):
+        x = torch.ones(1, 8, 64)
+        functional.conv1d(x, torch.ones(8, 8, 1))
+        torch.fft.rfft(x @ x.transpose(1, 2))
+        torch.cuda.synchronize()
+
+
 def choose_cpu_kernels() -> None:
     """Lets torch multiply matrices by oneDNN, much faster than its BLAS on some CPUs, where that is float32.
 
@@ -84,22 +103,28 @@ def in_precision(network: torch.nn.Module, device: str, precision: Precision, *,
 
     In float32 on a CPU it is equal to demucs' network to rounding, at least 100 dB; `plain` to the bit.
     """
-    if precision is Precision.FLOAT32:
-        if device == "cpu" and not plain:
-            replace_layers(network, torch.float32, functional.scaled_dot_product_attention)
-        return network
+    fast = precision is Precision.FAST
     # float16 has three more bits of mantissa, but CPUs compute in bfloat16.
-    numbers = torch.bfloat16 if device == "cpu" else torch.float16
-    if device == "cpu":
+    short = torch.bfloat16 if device == "cpu" else torch.float16
+    if device != "cpu":
+        if not plain:
+            fit_gpu(network)
+    elif fast:
         torchs = functional.scaled_dot_product_attention
-        replace_layers(network, numbers, torchs if processor.has_amx() else attend_in_blocks)
+        replace_layers(network, short, torchs if processor.has_amx() else attend_in_blocks)
+    elif not plain:
+        replace_layers(network, torch.float32, functional.scaled_dot_product_attention)
 
-    def fast(mix: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device, numbers):
+    def forward(mix: torch.Tensor) -> torch.Tensor:
+        with ExitStack() as modes:
+            if device != "cpu":  # what demucs makes on the CPU and then moves is made where it is needed
+                modes.enter_context(torch.device(device))
+            if fast:
+                modes.enter_context(torch.autocast(device, short))
             result: torch.Tensor = network(mix).float()
             return result
 
-    return fast
+    return forward
 
 
 def batches(device: str) -> tuple[int, ...]:
@@ -116,6 +141,22 @@ def use_threads(count: int) -> None:
     """Has torch use so many threads for what the calling thread asks of it."""
     torch.get_num_threads()  # before a thread's first work torch sets its number itself, to the last one set
     torch.set_num_threads(count)
+
+
+def helpers(device: str, threads: int) -> ThreadPoolExecutor:
+    """Threads to work beside the network: one where the CPU has that to do, else up to `threads`.
+
+    On a GPU they have a queue of their own. What is theirs there must be made, used and left by them alone.
+    """
+    count = 1 if device == "cpu" else min(GPU_HELPERS, threads)
+    stream = torch.cuda.Stream() if device != "cpu" else None  # type: ignore[no-untyped-call]
+
+    def begin() -> None:
+        use_threads(1)
+        if stream:
+            torch.cuda.set_stream(stream)
+
+    return ThreadPoolExecutor(count, "analysis", begin)
 
 
 def side_by_side(forward: Forward, count: int) -> Forward:

@@ -82,7 +82,7 @@ class Meter:
         """Sums the energy of K-weighted samples, `(samples, channels)`, into hops."""
         start, end = 0, len(weighted)
         while True:
-            hop_end = _hop_bound(len(self._hops) + 1, self._sample_rate) - self._frames
+            hop_end = hop_bound(len(self._hops) + 1, self._sample_rate) - self._frames
             if hop_end > end - start:
                 break
             self._hops.append(self._open_hop + _energy(weighted[start : start + hop_end]))
@@ -97,7 +97,7 @@ def _energy(samples: NDArray[np.float64]) -> float:
     return float(np.square(samples).sum())
 
 
-def _hop_bound(index: int, sample_rate: int) -> int:
+def hop_bound(index: int, sample_rate: int) -> int:
     """First sample of hop `index`, rounded as pyloudnorm does: 100 ms need not be whole samples."""
     return int(_GATE_BLOCK_SECONDS * (index * _GATE_STEP) * sample_rate)
 

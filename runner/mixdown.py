@@ -56,11 +56,14 @@ class Mixdown:
         done = 0
         with ThreadPoolExecutor(self._threads, "mixdown") as encoders:
             with self._spool.reader() as read:
+                writing: Iterator[None] = iter(())
                 for song in self._song.blocks():
                     tracks = nine_tracks(read(song.shape[1]), song)
-                    list(encoders.map(self._write, tracks, tracks.values()))
+                    list(writing)  # of the block before, which went on while this one was read
+                    writing = encoders.map(self._write, tracks, tracks.values())
                     done += song.shape[1]
                     yield done / self._song.frames
+                list(writing)
             self._written = dict(zip(Track, encoders.map(self._close, Track), strict=True))
 
     def _write(self, track: Track, block: Block) -> None:

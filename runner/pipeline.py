@@ -66,6 +66,7 @@ class Pipeline:
     def __init__(self, settings: RunnerSettings, report: ProgressReport, folder: Path) -> None:
         """`folder` exists, is empty, and has room for six float tracks and nine results."""
         self._settings, self._report, self._folder = settings, report, folder
+        devices.wake(settings)
 
     def run(self, song_file: Path, options: JobOptions) -> Finished:
         """All passes. The stage `normalization` is left open: it ends when the files are where they belong.
@@ -150,7 +151,10 @@ class Pipeline:
         options: JobOptions,
     ) -> tuple[Spool, Measured]:
         spool = Spool(self._folder, song.channels)
-        analysis = Analysis(song, spool, self._report, self._settings.dsp, options.other_method)
+        helpers = devices.helpers(device, self._settings.threads)
+        analysis = Analysis(
+            song, spool, self._report, self._settings.dsp, options.other_method, helpers, device
+        )
         plain = self._settings.dsp is Dsp.REFERENCE
         separator = Separator(
             model.model,

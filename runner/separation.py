@@ -123,22 +123,27 @@ class Separator:
 
     def _combined(self, results: list[torch.Tensor]) -> Block:
         """The weighted mean over the bag of what all of its networks have ready."""
+        if self._weights is None:
+            return self._scaled(results[0])
         waiting = [torch.cat(pair, dim=-1) for pair in zip(self._waiting, results, strict=True)]
         ready = min(stems.shape[-1] for stems in waiting)
         self._waiting = [stems[..., ready:].clone() for stems in waiting]
-        stems = self._weighted([stems[..., :ready] for stems in waiting])
-        scaled: Block = (stems * self._std + self._mean)[self._order].numpy()
-        return scaled
+        return self._scaled(self._weighted([stems[..., :ready] for stems in waiting], self._weights))
 
-    def _weighted(self, stems: list[torch.Tensor]) -> torch.Tensor:
-        if self._weights is None:
-            return stems[0]
+    def _scaled(self, stems: torch.Tensor) -> Block:
+        """As loud as the song, in the order of `STEMS`. Changes its argument."""
+        scaled = stems.mul_(self._std).add_(self._mean)
+        result: Block = (scaled if self._order == sorted(self._order) else scaled[self._order]).numpy()
+        return result
+
+    @staticmethod
+    def _weighted(stems: list[torch.Tensor], bag: list[list[float]]) -> torch.Tensor:
         total = torch.zeros_like(stems[0])
         # The order of these operations is demucs', so that the roundings are too.
-        for each, weights in zip(stems, self._weights, strict=True):
+        for each, weights in zip(stems, bag, strict=True):
             for summed, source, weight in zip(total, each, weights, strict=True):
                 summed += source * weight
-        for summed, weights_of_source in zip(total, zip(*self._weights, strict=True), strict=True):
+        for summed, weights_of_source in zip(total, zip(*bag, strict=True), strict=True):
             summed /= sum(weights_of_source)
         return total
 
@@ -152,7 +157,8 @@ class _SegmentStream:
         self._stride = int((1 - OVERLAP) * self._segment)
         # The most that a segment can reach back before its own first frame.
         self._margin = max(self._valid_length(1), self._valid_length(self._segment))
-        self._window = torch.zeros(2, 0)  # the frames from `_window_start` to `_received`
+        self._window = torch.zeros(2, 0)  # the frames from `_window_start` on, before those just arrived
+        self._arrived: list[torch.Tensor] = []
         self._window_start = self._received = self._offset = 0
         self._sum = torch.zeros(len(network.sources), 2, self._segment, device=device)
         self._weight_sum = torch.zeros(self._segment, device=device)
@@ -163,7 +169,7 @@ class _SegmentStream:
         self._triangle = triangle / triangle.max()
 
     def push(self, mix: torch.Tensor) -> torch.Tensor:
-        self._window = torch.cat([self._window, mix], dim=-1)
+        self._arrived.append(mix)
         self._received += mix.shape[-1]
         done = []
         ahead = (self._batch - 1) * self._stride
@@ -192,6 +198,8 @@ class _SegmentStream:
 
     def _steps(self, lengths: list[int]) -> list[torch.Tensor]:
         """Runs the next segments, of these lengths, and gives what is final of each."""
+        self._window = torch.cat([self._window, *self._arrived], dim=-1)
+        self._arrived = []
         inputs = [self._input(self._offset + i * self._stride, length) for i, length in enumerate(lengths)]
         done: list[torch.Tensor] = []
         for mixes in _of_one_length(inputs):
@@ -224,7 +232,7 @@ class _SegmentStream:
             sums[..., -frames:] = 0
         self._offset += frames
         drop = max(0, self._offset - self._margin - self._window_start)
-        self._window = self._window[:, drop:].clone()
+        self._window = self._window[:, drop:]
         self._window_start += drop
 
 

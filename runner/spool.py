@@ -15,7 +15,7 @@ import numpy as np
 
 from contract.failures import FailureCode, JobFailed
 from contract.tracks import Track
-from runner.waveform import Block
+from runner.waveform import Block, interleaved
 
 SPOOLED = (Track.VOCALS, Track.DRUMS, Track.BASS, Track.OTHER, Track.HARMONIC, Track.MAIN_HARMONIC)
 SPOOLED_BYTES = 4
@@ -38,7 +38,7 @@ class Spool:
     def write(self, track: Track, block: Block) -> None:
         """Appends frames. Raises JobFailed (disk_full)."""
         with _disk():
-            self._files[track].write(np.ascontiguousarray(block.T).data)
+            self._files[track].write(interleaved(block).data)
 
     def __enter__(self) -> Self:
         return self

@@ -60,6 +60,8 @@ class StemSplitter:
 
     def _flat(self, stems: Block) -> Block:
         """All channels of all stems one below the other, `(4 · channels, k)`."""
+        if stems.shape[1] == self._channels:
+            return stems.reshape(len(STEMS) * self._channels, stems.shape[2])
         return np.concatenate([to_channels(stem, self._channels) for stem in stems])
 
     def _aligned(self, flat: Block) -> tuple[Block, Block]:

@@ -36,6 +36,14 @@ def to_stereo(block: Block) -> Block:
     return to_channels(block, 2)
 
 
+def interleaved(block: Block) -> Block:
+    """The samples as files have them, `(k, channels)`: numpy takes four times as long to copy a transpose."""
+    samples = np.empty(block.shape[::-1], block.dtype)
+    for channel, row in enumerate(block):
+        samples[:, channel] = row
+    return samples
+
+
 class Resampler:
     """Brings a stream from one sample rate to another (libsoxr, HQ: linear phase, no delay, 20 bit).
 

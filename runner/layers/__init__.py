@@ -1,7 +1,7 @@
-"""Stand-ins for the layers of demucs' networks that compute the same on a CPU in less time.
+"""Stand-ins for the layers of demucs' networks that compute the same in less time.
 
-Most of what they save is memory's time: each small operation of htdemucs' outer layers reads and writes tens
-of megabytes, and a core's cache holds two.
+Most of what they save on a CPU is memory's time: each small operation of htdemucs' outer layers reads and
+writes tens of megabytes, and a core's cache holds two. On a GPU it is time of processors that had no work.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,22 @@ from torch import nn
 from runner.layers import decoder, encoder
 from runner.layers.decoder import TiledDecoder
 from runner.layers.encoder import TiledEncoder
+from runner.layers.heads import shorten_heads
+from runner.layers.norm import spread_norms
 from runner.layers.residual import FoldedResiduals, can_be_folded
 from runner.layers.spectrum import invert_lean
 from runner.layers.transformer import Attend, LeanTransformerLayer, can_be_lean
 
 
+def fit_gpu(network: nn.Module) -> None:
+    """Changes how a network computes on a GPU; it still can compute on a CPU."""
+    spread_norms(network)
+    shorten_heads(network)
+    invert_lean(network)
+
+
 def replace_layers(network: nn.Module, numbers: torch.dtype, attend: Attend) -> None:
-    """Puts stand-ins in the place of all layers of a network that they can stand for.
+    """Puts stand-ins for a CPU in the place of all layers of a network that they can stand for.
 
     Args:
         network: a Demucs, HDemucs or HTDemucs.

@@ -1,6 +1,7 @@
 """What a song is refused for, and what is done where a device cannot do what it was asked for."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 
 from contract.failures import FailureCode, JobFailed
 from contract.tracks import OutputFormat, Track
-from runner import device, pipeline, processor
+from runner import analysis, device, pipeline, processor
+from runner.gpu.hpss import GpuHpss
+from runner.gpu.loudness import GpuMeter
 from runner.pipeline import NO_BFLOAT16, NO_GPU_MEMORY, bytes_needed
 from runner.separation import Separator
 from runner.settings import Device, RunnerSettings
@@ -20,14 +23,17 @@ from tests.runner.test_separation import signal_to_error_db
 pytestmark = pytest.mark.usefixtures("restored_threads")
 
 
-@pytest.mark.parametrize("fits", [(1, "cuda"), (1, "cpu")])
+@pytest.mark.parametrize("fits", [(device.GPU_BATCH, "cuda"), (1, "cuda"), (1, "cpu")])
 def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
     separate: Separate,
     monkeypatch: pytest.MonkeyPatch,
     fits: tuple[int, str],
     restored_threads: None,
 ) -> None:
-    """What happens on a GPU, played on the CPU: separators before `fits` are out of memory in mid-song."""
+    """What happens on a GPU, played on the CPU: separators before `fits` are out of memory in mid-song.
+
+    Stages two and three are played by what a GPU computes.
+    """
     song = music(20_000)
     expected = separate(song).tracks
     asked: list[tuple[int, str]] = []
@@ -45,6 +51,9 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
         return "cuda"
 
     monkeypatch.setattr(pipeline, "Separator", separator)
+    monkeypatch.setattr(analysis, "GpuHpss", lambda channels, on: GpuHpss(channels, "cpu"))
+    monkeypatch.setattr(analysis, "GpuMeter", lambda rate, channels, on: GpuMeter(rate, channels, "cpu"))
+    monkeypatch.setattr(device, "helpers", lambda on, threads: ThreadPoolExecutor(3))
     monkeypatch.setattr(device, "prepare", prepare)
     monkeypatch.setattr(device, "describe", lambda on: on)
     result = separate(song).finished

@@ -1,0 +1,1 @@
+"""Stages two and three where there is a GPU: it does in passing what would keep sixteen CPUs busy."""
