@@ -181,6 +181,21 @@ def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def leaving(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begins to copy the tensor to pinned memory of the CPU; what is returned waits for it and gives it."""
+    if tensor.device.type == "cpu":
+        return lambda: tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def arrived() -> torch.Tensor:
+        done.synchronize()
+        return host
+
+    return arrived
+
+
 def to_host(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in memory of the CPU, pinned where it comes from a GPU; complete when this returns."""
     if tensor.device.type == "cpu":

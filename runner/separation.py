@@ -6,7 +6,8 @@ the next segment begins behind it, so that the state is about one segment of inp
 long the song is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from contract.tracks import Track
-from runner.device import Forward, in_precision, side_by_side, to_device, to_host
+from runner.device import Forward, in_precision, leaving, side_by_side, to_device
 from runner.settings import Precision
 from runner.waveform import Block
 
@@ -159,6 +160,9 @@ class _SegmentStream:
         self._margin = max(self._valid_length(1), self._valid_length(self._segment))
         self._window = torch.zeros(2, 0)  # the frames from `_window_start` on, before those just arrived
         self._arrived: list[torch.Tensor] = []
+        # While a GPU computes some segments, those before it go their way.
+        self._leaving: deque[Callable[[], torch.Tensor]] = deque()
+        self._most_leaving = 0 if device == "cpu" else batch
         self._window_start = self._received = self._offset = 0
         self._sum = torch.zeros(len(network.sources), 2, self._segment, device=device)
         self._weight_sum = torch.zeros(self._segment, device=device)
@@ -171,21 +175,21 @@ class _SegmentStream:
     def push(self, mix: torch.Tensor) -> torch.Tensor:
         self._arrived.append(mix)
         self._received += mix.shape[-1]
-        done = []
+        done = [torch.zeros(*self._sum.shape[:2], 0)]
         ahead = (self._batch - 1) * self._stride
         while self._received >= sum(self._span(self._offset + ahead, self._segment)):
-            done += self._steps([self._segment] * self._batch)
-        return self._joined(done)
+            self._steps([self._segment] * self._batch)
+            while len(self._leaving) > self._most_leaving:
+                done.append(self._leaving.popleft()())
+        return torch.cat(done, dim=-1)
 
     def flush(self) -> torch.Tensor:
-        done = []
         while self._offset < self._received:
             lefts = range(self._received - self._offset, 0, -self._stride)
-            done += self._steps([min(self._segment, left) for left in lefts[: self._batch]])
-        return self._joined(done)
-
-    def _joined(self, done: list[torch.Tensor]) -> torch.Tensor:
-        return torch.cat([torch.zeros(*self._sum.shape[:2], 0), *done], dim=-1)
+            self._steps([min(self._segment, left) for left in lefts[: self._batch]])
+        done = [torch.zeros(*self._sum.shape[:2], 0), *(arrived() for arrived in self._leaving)]
+        self._leaving.clear()
+        return torch.cat(done, dim=-1)
 
     def _valid_length(self, length: int) -> int:
         choose = getattr(self._network, "valid_length", None)
@@ -196,18 +200,17 @@ class _SegmentStream:
         valid = self._valid_length(length)
         return offset - (valid - length) // 2, valid
 
-    def _steps(self, lengths: list[int]) -> list[torch.Tensor]:
-        """Runs the next segments, of these lengths, and gives what is final of each."""
+    def _steps(self, lengths: list[int]) -> None:
+        """Runs the next segments, of these lengths."""
         self._window = torch.cat([self._window, *self._arrived], dim=-1)
         self._arrived = []
         inputs = [self._input(self._offset + i * self._stride, length) for i, length in enumerate(lengths)]
-        done: list[torch.Tensor] = []
+        left = iter(lengths)
         for mixes in _of_one_length(inputs):
             with torch.no_grad():
                 results = self._forward(to_device(torch.stack(mixes), self._device))
-            for stems in results:
-                done.append(self._add(stems, lengths[len(done)]))
-        return done
+            for stems, length in zip(results, left, strict=False):
+                self._add(stems, length)
 
     def _input(self, offset: int, length: int) -> torch.Tensor:
         start, valid = self._span(offset, length)
@@ -215,16 +218,15 @@ class _SegmentStream:
         heard = self._window[:, first - self._window_start : last - self._window_start]
         return functional.pad(heard, (first - start, start + valid - last))
 
-    def _add(self, stems: torch.Tensor, length: int) -> torch.Tensor:
-        """Fades a segment in and gives the frames that are final now, on the CPU."""
+    def _add(self, stems: torch.Tensor, length: int) -> None:
+        """Fades a segment in; the frames that are final now leave."""
         final = min(self._stride, self._received - self._offset)
         skipped = (self._valid_length(length) - length) // 2
         stems = stems[..., skipped : skipped + length]
         self._sum[..., :length] += self._triangle[:length] * stems
         self._weight_sum[:length] += self._triangle[:length]
-        done = to_host(self._sum[..., :final] / self._weight_sum[:final])
+        self._leaving.append(leaving(self._sum[..., :final] / self._weight_sum[:final]))
         self._advance(final)
-        return done
 
     def _advance(self, frames: int) -> None:
         for sums in (self._sum, self._weight_sum):
