@@ -99,20 +99,19 @@ class Analysis:
 
         Stage one has begun before this.
         """
-        with self._helpers:
-            for stems, song in splitter.run():
-                if song.shape[1]:
-                    self._wait()
-                    self._take(stems, song)
-                yield self._done / self._song.frames
-            self._report.complete(StageName.SEPARATION)
-            self._wait()
-            self._helpers.submit(self._end_of_instrumental).result()
-            self._report.complete(StageName.HPSS)
-            self._helpers.submit(self._end_of_song).result()
-            self._report.complete(StageName.COMPOSITE)
-            gauges = self._helpers.map(lambda gauge: gauge.result(), self._gauges.values())
-            self._levels = dict(zip(self._gauges, gauges, strict=True))
+        for stems, song in splitter.run():
+            if song.shape[1]:
+                self._wait()
+                self._take(stems, song)
+            yield self._done / self._song.frames
+        self._report.complete(StageName.SEPARATION)
+        self._wait()
+        self._helpers.submit(self._end_of_instrumental).result()
+        self._report.complete(StageName.HPSS)
+        self._helpers.submit(self._end_of_song).result()
+        self._report.complete(StageName.COMPOSITE)
+        gauges = self._helpers.map(lambda gauge: gauge.result(), self._gauges.values())
+        self._levels = dict(zip(self._gauges, gauges, strict=True))
         yield 1.0
 
     def result(self) -> Measured:

@@ -150,22 +150,21 @@ class Pipeline:
         mix: tuple[float, float],
         options: JobOptions,
     ) -> tuple[Spool, Measured]:
-        spool = Spool(self._folder, song.channels)
-        helpers = devices.helpers(device, self._settings.threads)
-        analysis = Analysis(
-            song, spool, self._report, self._settings.dsp, options.other_method, helpers, device
-        )
         plain = self._settings.dsp is Dsp.REFERENCE
-        separator = Separator(
-            model.model,
-            device,
-            *mix,
-            precision=devices.feasible(self._settings.precision, device),
-            batch=1 if plain and device == "cpu" else batch,  # as demucs does it
-            plain=plain,
-        )
-        splitter = StemSplitter(song, separator, model.sample_rate)
-        with spool:
+        spool = Spool(self._folder, song.channels)
+        with spool, devices.helpers(device, self._settings.threads) as helpers:
+            analysis = Analysis(
+                song, spool, self._report, self._settings.dsp, options.other_method, helpers, device
+            )
+            separator = Separator(
+                model.model,
+                device,
+                *mix,
+                precision=devices.feasible(self._settings.precision, device),
+                batch=1 if plain and device == "cpu" else batch,  # as demucs does it
+                plain=plain,
+            )
+            splitter = StemSplitter(song, separator, model.sample_rate)
             self._follow(analysis.run(splitter), _MIX_MEASURED, _ANALYSED)
         return spool, analysis.result()
 
