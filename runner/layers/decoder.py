@@ -3,6 +3,7 @@
 Of `demucs.hdemucs.HDecLayer`: the skip connection is added, a convolution and a gate, residual branches, a
 transposed convolution and a GELU. In the frequency branch the residual branches see one row of a frequency
 each, so some rows pass through all of it while they are in the cache; in the time branch they need the whole.
+The first convolution takes most of the time; in float32 it is computed with fewer products, see `winograd`.
 
 A transposed convolution whose kernel is twice its stride s is a product of matrices: each step t of the input
 adds its taps 0 to s - 1 to steps st to st + s - 1 of the output and the others to the s steps after these
@@ -10,6 +11,9 @@ adds its taps 0 to s - 1 to steps st to st + s - 1 of the output and the others 
 itself; equal to rounding.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +23,7 @@ from torch.nn import functional
 
 from runner.layers.encoder import as_rows
 from runner.layers.tiles import AXIS, cut, in_tiles, tiles
+from runner.layers.winograd import ROWS, WinogradConvolution
 
 
 class TiledDecoder(nn.Module):
@@ -31,8 +36,9 @@ class TiledDecoder(nn.Module):
         super().__init__()
         self._freq, self._last, self._numbers = bool(layer.freq), bool(layer.last), numbers
         self._pad, self._stride = layer.pad, layer.stride
-        self._weight = layer.rewrite.weight.detach().to(numbers)
-        self._bias = layer.rewrite.bias.detach().to(numbers)
+        self._context = layer.rewrite.kernel_size[0] // 2
+        self._convolve = _convolution(layer.rewrite, numbers)
+        self._in_fours = isinstance(self._convolve, WinogradConvolution)
         self.dconv = layer.dconv or nn.Identity()
         self.empty = False  # which the network asks
         # A row of the product for each half, output channel and tap.
@@ -49,20 +55,27 @@ class TiledDecoder(nn.Module):
         return (self._by_rows(x, skip) if self._freq else self._by_time(x, skip, length)), None
 
     def _gated(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        context = self._weight.shape[2] // 2
-        part = cut(x, first - context, last + context) + cut(skip, first - context, last + context)
-        if self._freq:
-            beside = (0, self._weight.shape[3] // 2)
-            return functional.glu(functional.conv2d(part, self._weight, self._bias, 1, beside), 1)
-        return functional.glu(functional.conv1d(part, self._weight, self._bias), 1)
+        """`(batch, channels, ...)` or, in fours, `(batch, fours, ROWS, channels, time)`."""
+        first, last = first - self._context, last + self._context
+        y = self._convolve(cut(x, first, last) + cut(skip, first, last))
+        return functional.glu(y, 3 if self._in_fours else 1)
+
+    def _gated_rows(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """`(batch * rows, channels, time)`."""
+        if not self._in_fours:
+            return as_rows(self._gated(x, skip, first, last))
+        # The last four may reach beyond the rows, where there are zeros; what comes of them is left out.
+        fours = math.ceil((last - first) / ROWS)
+        y = self._gated(x, skip, first, first + ROWS * fours)
+        return y.flatten(1, 2)[:, : last - first].flatten(0, 1)
 
     def _by_rows(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         batch, channels, rows, time = x.shape
         stride, pad = self._stride, self._pad
         result = x.new_empty(batch, self._outputs, rows * stride, time)
         before = x.new_zeros(batch, 1, self._outputs, stride, time)
-        for first, last in tiles(rows, channels * time):
-            y = self.dconv(as_rows(self._gated(x, skip, first, last)))
+        for first, last in tiles(rows, channels * time, ROWS if self._in_fours else 1):
+            y = self.dconv(self._gated_rows(x, skip, first, last))
             halves = torch.matmul(self._taps, y).view(batch, -1, 2, self._outputs, stride, time)
             after = torch.cat([before, halves[:, :-1, 1]], 1)
             before = halves[:, -1:, 1].clone()
@@ -90,6 +103,16 @@ class TiledDecoder(nn.Module):
             return (z if self._last else functional.gelu(z)).transpose(2, 3)
 
         return in_tiles(result, part).flatten(2)[..., self._pad : self._pad + length]
+
+
+def _convolution(layer: Any, numbers: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A layer's convolution without zeros around the axis that is cut."""
+    weight, bias = layer.weight.detach().to(numbers), layer.bias.detach().to(numbers)
+    if isinstance(layer, nn.Conv1d):
+        return partial(functional.conv1d, weight=weight, bias=bias)
+    if numbers is torch.float32 and layer.kernel_size == (3, 3):
+        return WinogradConvolution(weight, bias)
+    return partial(functional.conv2d, weight=weight, bias=bias, padding=(0, layer.kernel_size[1] // 2))
 
 
 def can_be_tiled(layer: nn.Module) -> bool:

@@ -13,11 +13,16 @@ AXIS = 2
 """Frequencies of `(batch, channels, frequencies, time)`, time of `(batch, channels, time)`."""
 
 
-def tiles(length: int, values: int) -> Iterator[tuple[int, int]]:
-    """Where parts of about one size begin and end; `values` are those of one step of the axis."""
-    count = min(length, math.ceil(length * values / _VALUES))
+def tiles(length: int, values: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Where parts of about one size begin and end, all but the end of the last a multiple of `multiple`.
+
+    `values` are those of one step of the axis.
+    """
+    units = math.ceil(length / multiple)
+    count = min(units, math.ceil(length * values / _VALUES))
     for number in range(count):
-        yield number * length // count, (number + 1) * length // count
+        last = (number + 1) * units // count * multiple
+        yield number * units // count * multiple, min(length, last)
 
 
 def cut(x: torch.Tensor, first: int, last: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ def layer(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("values", [1, 100, 1_000, 1 << 30])
-@pytest.mark.parametrize("shape", [(1, 4, 16, 7), (2, 4, 8, 11), (1, 4, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 4, 16, 7), (2, 4, 8, 11), (2, 4, 6, 5), (1, 4, 1, 1)])
 @pytest.mark.parametrize("changes", [{}, {"last": True}, {"context_freq": False}, {"dconv": False}])
 def test_frequencies_are_equal_to_demucs_in_tiles_of_any_size(
     shape: tuple[int, ...], values: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
