@@ -7,27 +7,28 @@ import os
 import sys
 
 from runner.allocator import keep_memory
-from runner.cancelled import Cancelled, cancel_on_signals
+from runner.cancelled import EXIT_CODE, Cancelled, cancel_on_signals, ignore_signals
 
 
 def main() -> int:
-    """The exit code of this process."""
-    cancel_on_signals()  # before the imports, which take seconds
-    keep_memory()
-    # Threads of the network that wait for each other sleep instead of spinning: on a machine that has other
-    # work, spinning made a song take four times the CPU and five times as long. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # oneDNN keeps compiled code for each shape that it has met, 1024 of them, half a megabyte each: an hour
-    # took 1 GiB more than three minutes. htdemucs needs 202.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+    """The exit code of this process. No signal changes it any more."""
     try:
+        cancel_on_signals()  # before the imports, which take seconds
+        keep_memory()
+        # Threads of the network that wait for each other sleep instead of spinning: on a machine that has
+        # other work, spinning made a song take four times the CPU and five times as long. Read when torch is
+        # loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # oneDNN keeps compiled code for each shape that it has met, 1024 of them, half a megabyte each: an
+        # hour took 1 GiB more than three minutes. htdemucs needs 202.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
         from runner.attempt import run
 
-        return run()
+        code = run()
+        ignore_signals()
     except Cancelled:
-        from contract.failures import EXITS, FailureCode
-
-        return EXITS[FailureCode.CANCELLED].code
+        return EXIT_CODE
+    return code
 
 
 if __name__ == "__main__":
