@@ -13,6 +13,7 @@ import numpy as np
 from tests.api.conftest import Serve, Server
 from tests.api.test_process import SONG, keys, post, stored_record
 from tests.audio import encode
+from tests.testbed.waiting import wait_for
 
 
 def test_the_size_is_counted_on_the_file_and_not_on_the_form(serve: Serve) -> None:
@@ -30,15 +31,19 @@ def test_the_size_is_counted_on_the_file_and_not_on_the_form(serve: Serve) -> No
 
 @contextmanager
 def begun_upload(server: Server, length: int) -> Iterator[socket.socket]:
-    """A connection on which an upload of `length` bytes has begun, up to the first byte of the song."""
+    """A connection on which the server reads an upload of `length` bytes, up to the song's first byte."""
     place = urlsplit(server.url)
     with socket.create_connection((place.hostname, place.port or 0), timeout=20) as connection:
         connection.sendall(
             b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-            b"Content-Length: %d\r\n\r\n"
-            % length
-            + b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
         )
+        # Said when the endpoint reads the body for the first time, so it has let the upload in.
+        said = b""
+        while not said.endswith(b"\r\n\r\n") and (byte := connection.recv(1)):
+            said += byte
+        assert said.startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n')
         yield connection
 
 
@@ -71,15 +76,16 @@ def test_an_upload_that_stands_still_is_ended(serve: Serve) -> None:
 
 def test_a_client_that_hangs_up_leaves_nothing(server: Server) -> None:
     before = keys(server)
+    temporary = server.folder / "store" / ".tmp"
+
+    def unfinished() -> list[str]:
+        return [path.name for path in temporary.iterdir() if path.name != "lock"]
+
     with begun_upload(server, 10_000_000) as connection:
         connection.sendall(bytes(3_000_000))
-    temporary = server.folder / "store" / ".tmp"
-    for _ in range(50):
-        if [path.name for path in temporary.iterdir()] in ([], ["lock"]):
-            break
-        time.sleep(0.1)
+        wait_for("the song's beginning lies in the store", unfinished)
 
-    assert [path.name for path in temporary.iterdir()] in ([], ["lock"])
+    wait_for("it is gone", lambda: not unfinished())
     assert keys(server) == before
 
 
@@ -137,10 +143,8 @@ def disk_bytes(folder: Path) -> int:
 
 def test_beyond_the_limit_of_transfers_an_upload_is_told_to_come_again(serve: Serve) -> None:
     server = serve(STEMJOB_TRANSFERS="1")
-    with begun_upload(server, 1_000):
-        time.sleep(0.3)
-        with server.client() as client:
-            answer = post(client)
+    with begun_upload(server, 1_000), server.client() as client:
+        answer = post(client)
 
     assert answer.status_code == 503
     assert answer.json()["code"] == "busy"
