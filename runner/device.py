@@ -160,7 +160,10 @@ def helpers(device: str, threads: int) -> ThreadPoolExecutor:
 
 
 def side_by_side(forward: Forward, count: int) -> Forward:
-    """Takes up to `count` segments at once, each on a thread of its own with a share of torch's."""
+    """Takes up to `count` segments at once, each on a thread of its own with a share of torch's.
+
+    One that is alone, as the last of a song may be, has all of them.
+    """
     if count == 1:
         return forward
     threads = torch.get_num_threads()
@@ -171,7 +174,12 @@ def side_by_side(forward: Forward, count: int) -> Forward:
         with torch.no_grad():
             return forward(mix)
 
-    return lambda mixes: torch.cat(list(pool.map(one, torch.split(mixes, 1))))
+    def together(mixes: torch.Tensor) -> torch.Tensor:
+        if len(mixes) == 1:
+            return one(mixes)
+        return torch.cat(list(pool.map(one, torch.split(mixes, 1))))
+
+    return together
 
 
 def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:

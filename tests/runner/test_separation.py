@@ -93,8 +93,10 @@ def test_segments_computed_side_by_side_are_those_computed_in_turns(frames: int)
     assert np.array_equal(stems(2), stems(2))
 
 
-@pytest.mark.parametrize(("threads", "shares"), [(1, [1]), (2, [1, 1]), (5, [2, 3]), (8, [4, 4])])
-def test_segments_side_by_side_share_the_threads(
+@pytest.mark.parametrize(
+    ("threads", "shares"), [(1, [1]), (2, [1, 1]), (2, [2]), (5, [2, 3]), (5, [5]), (8, [4, 4])]
+)
+def test_segments_side_by_side_share_the_threads_and_one_alone_has_all(
     threads: int, shares: list[int], restored_threads: None
 ) -> None:
     torch.set_num_threads(threads)
