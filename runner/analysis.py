@@ -104,14 +104,14 @@ class Analysis:
                 self._wait()
                 self._take(stems, song)
             yield self._done / self._song.frames
-        self._report.complete(StageName.SEPARATION)
         self._wait()
-        self._helpers.submit(self._end_of_instrumental).result()
-        self._report.complete(StageName.HPSS)
-        self._helpers.submit(self._end_of_song).result()
-        self._report.complete(StageName.COMPOSITE)
-        gauges = self._helpers.map(lambda gauge: gauge.result(), self._gauges.values())
-        self._levels = dict(zip(self._gauges, gauges, strict=True))
+        for end in (self._end_of_instrumental, self._end_of_song):
+            self._helpers.submit(end).result()
+        levels = self._helpers.map(lambda gauge: gauge.result(), self._gauges.values())
+        self._levels = dict(zip(self._gauges, levels, strict=True))
+        # Only now, since a GPU may be out of memory until here, and then all begins again.
+        for stage in (StageName.SEPARATION, StageName.HPSS, StageName.COMPOSITE):
+            self._report.complete(stage)
         yield 1.0
 
     def result(self) -> Measured:

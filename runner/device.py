@@ -26,6 +26,14 @@ other at the end of every small operation. It takes 0.3 GiB more than one at a t
 _EXACT = 1e-5
 """A relative error of a product of matrices that float32 stays below, and 16 bits do not."""
 
+_NO_GPU_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
+"""What torch says where it is not its own allocator that finds none."""
+
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -33,12 +41,13 @@ def prepare(settings: RunnerSettings) -> str:
     """Sets torch up for this process and says on which device to work: `cpu` or `cuda`.
 
     As repeatable as the device can be: fixed seeds, no choice of kernels by timing. Float32 on a CPU (see
-    `choose_cpu_kernels`); on a GPU TF32, whose products have 10 bits of mantissa and float32's range.
+    `choose_cpu_kernels`); on a GPU TF32, whose products have 10 bits of mantissa and float32's range, and
+    attention in float16, see `runner.layers.heads`.
 
     Raises:
         JobFailed: runner_error when a GPU is demanded and there is none.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may differ from run to run
+    _repeat_products()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     random.seed(0)
@@ -59,8 +68,14 @@ def prepare(settings: RunnerSettings) -> str:
 
 def wake(settings: RunnerSettings) -> None:
     """Has a GPU, if one is to be used, get ready beside all else: its first use takes seconds."""
+    _repeat_products()
     if settings.device is not Device.CPU and torch.cuda.is_available():
         Thread(target=_use_once, name="wake", daemon=True).start()
+
+
+def _repeat_products() -> None:
+    """Else cuBLAS may differ from run to run. Read at its first use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _use_once() -> None:
@@ -166,9 +181,8 @@ def side_by_side(forward: Forward, count: int) -> Forward:
     """
     if count == 1:
         return forward
-    threads = torch.get_num_threads()
-    shares = iter([max(1, threads // count + (number < threads % count)) for number in range(count)])
-    pool = ThreadPoolExecutor(count, "segment", lambda: use_threads(next(shares)))
+    # Equal shares: with how many threads a segment is computed shows in its last bits.
+    pool = ThreadPoolExecutor(count, "segment", use_threads, (max(1, torch.get_num_threads() // count),))
 
     def one(mix: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -217,8 +231,10 @@ def describe(device: str) -> str:
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether this is the GPU's memory that has run out."""
-    return isinstance(error, torch.OutOfMemoryError)
+    """Whether this is the GPU's memory that has run out, of whatever library on it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _NO_GPU_MEMORY)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

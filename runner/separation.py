@@ -2,8 +2,8 @@
 
 That is, with shifts=0, split=True, overlap=0.25, and bit for bit with demucs' own network. It hears the song
 in segments that overlap by a quarter; triangular weights fade each into the next. A frame is final as soon as
-the next segment begins behind it, so that the state is about one segment of input and one of output, however
-long the song is.
+the next segment begins behind it, so that the state is a few segments of input and output, however long the
+song is.
 """
 
 from collections import deque

@@ -88,7 +88,7 @@ class GpuHpss:
         known = self._done - self._first_kept()
         frames = self._input.unfold(1, N_FFT, HOP)[:, : known + count + HALO]
         spectra = torch.fft.rfft(frames * self._window)
-        magnitudes = spectra.abs()
+        magnitudes = torch.hypot(spectra.real, spectra.imag)  # `abs` would be compiled at its first use
         # At its ends the song is mirrored, as in a mirror that shows the edge frame too. So are the bins.
         before, seen = HALO - known, frames.shape[1]
         after = count + 2 * HALO - before - seen

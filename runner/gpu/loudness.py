@@ -7,7 +7,7 @@ float64 too. Oracles: pyloudnorm, within 1e-6 LU, and `scipy.signal.resample_pol
 """
 
 import math
-from itertools import count, takewhile
+from itertools import count, pairwise, takewhile
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from runner.true_peak import EXACT_INTERPOLATION, OVERSAMPLING, REACH, SECTION
 from runner.waveform import Block
 
 _SECONDS_HEARD = 0.2
+_TRANSFORMED = 1 << 20
+"""Samples of the longest transform; a stereo block then takes some 0.2 GB."""
 
 
 class GpuMeter:
@@ -37,8 +39,11 @@ class GpuMeter:
 
     def push(self, block: Block) -> None:
         """Takes the next samples, `(channels, samples)`."""
-        if block.shape[1] == 0:
-            return
+        at_once = _TRANSFORMED - self._heard.shape[1]
+        for first in range(0, block.shape[1], at_once):
+            self._push(block[:, first : first + at_once])
+
+    def _push(self, block: Block) -> None:
         signal = to_device(torch.from_numpy(np.ascontiguousarray(block)), self._device).double()
         self._add_energy(self._weighted(signal).square().sum(0))
         self._waiting = torch.cat([self._waiting, signal], 1)
@@ -68,9 +73,15 @@ class GpuMeter:
         """Sums the energy of the next samples into hops."""
         bounds = (hop_bound(hop, self._sample_rate) - self._frames for hop in count(self._finished + 1))
         ends = list(takewhile(lambda end: end <= len(energy), bounds))
-        sums = torch.cat([self._open_hop, energy]).cumsum(0)
-        at_ends = sums[torch.tensor([*ends, len(energy)], device=self._device)]
-        energies = at_ends.diff(prepend=self._zeros(1))
+        # A row for each hop and one for what is left, of samples and a zero in place of what is beyond: sums
+        # along rows are the same each time, a sum that runs through all of them is not.
+        edges = [0, *ends, len(energy)]
+        bound = torch.tensor(edges, device=self._device)
+        longest = max(after - before for before, after in pairwise(edges))
+        places = bound[:-1, None] + torch.arange(longest, device=self._device)
+        places = torch.where(places < bound[1:, None], places, len(energy))
+        energies = torch.cat([energy, self._zeros(1)])[places].sum(1)
+        energies[:1] += self._open_hop
         self._hops.append(energies[:-1])
         self._open_hop = energies[-1:]
         self._finished += len(ends)

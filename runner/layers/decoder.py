@@ -123,5 +123,5 @@ def can_be_tiled(layer: nn.Module) -> bool:
         and not layer.norm
         and layer.rewrite is not None
         and layer.kernel_size == 2 * layer.stride
-        and 0 < layer.pad <= layer.stride
+        and 0 < 2 * layer.pad == layer.stride
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from contract.failures import FailureCode, JobFailed
+from contract.stages import StageName
 from contract.tracks import OutputFormat, Track
 from runner import analysis, device, pipeline, processor
 from runner.gpu.hpss import GpuHpss
@@ -66,6 +67,55 @@ def test_without_gpu_memory_smaller_batches_do_it_and_then_the_cpu(
     assert list(result.fallback) == tried
     for track, written in result.files.items():
         assert signal_to_error_db(expected[track], read(written.file.path)) > 100
+
+
+def test_memory_that_a_helper_lacks_at_the_very_end_undoes_no_stage_that_was_reported(
+    separate: Separate, monkeypatch: pytest.MonkeyPatch, restored_threads: None
+) -> None:
+    song = music(60_000)
+    expected = separate(song).tracks
+    failures = [torch.OutOfMemoryError("CUDA"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")]
+
+    class Failing(GpuHpss):
+        def flush(self) -> Any:
+            if failures:
+                raise failures.pop(0)
+            return super().flush()
+
+    def separator(model: Any, on: str, mean: float, std: float, *, plain: bool, **how: Any) -> Any:
+        return Separator(model, "cpu", mean, std, plain=True, **how)
+
+    monkeypatch.setattr(pipeline, "Separator", separator)
+    monkeypatch.setattr(analysis, "GpuHpss", lambda channels, on: Failing(channels, "cpu"))
+    monkeypatch.setattr(analysis, "GpuMeter", lambda rate, channels, on: GpuMeter(rate, channels, "cpu"))
+    monkeypatch.setattr(device, "helpers", lambda on, threads: ThreadPoolExecutor(3))
+    monkeypatch.setattr(device, "prepare", lambda settings: "cuda")
+    monkeypatch.setattr(device, "describe", lambda on: on)
+    result = separate(song)
+    assert len(result.finished.fallback) == 2
+    assert result.finished.device == "cpu"
+    for track in Track:
+        assert signal_to_error_db(expected[track], result.tracks[track]) > 100
+    ends: dict[StageName, Any] = {}
+    for report in result.reports:
+        for stage in report.stages:
+            if stage.completed_at is not None:
+                assert ends.setdefault(stage.name, stage.completed_at) == stage.completed_at
+    assert len(ends) >= 3
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_what_is_the_gpus_memory_and_what_is_not(error: Exception, expected: bool) -> None:
+    assert device.is_out_of_gpu_memory(error) is expected
 
 
 def test_fast_on_a_processor_without_16_bits_is_float32_and_the_manifest_says_so(

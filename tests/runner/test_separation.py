@@ -93,8 +93,26 @@ def test_segments_computed_side_by_side_are_those_computed_in_turns(frames: int)
     assert np.array_equal(stems(2), stems(2))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("frames", [45_000, 3_000, 0])
+def test_segments_that_leave_while_the_next_are_computed_are_the_same(frames: int, batch: int) -> None:
+    """As on a GPU."""
+    song = noise(frames)
+
+    def stems(most_leaving: int) -> tuple[Block, list[int]]:
+        separator = Separator(tiny_bag(), "cpu", *normalisation(song), batch=batch)
+        for stream in separator._streams:
+            stream._most_leaving = most_leaving
+        parts = [separator.push(song[:, start : start + 7001]) for start in range(0, frames, 7001)]
+        return np.concatenate([*parts, separator.flush()], axis=2), [part.shape[2] for part in parts]
+
+    (expected, at_once), (result, later) = stems(0), stems(batch)
+    assert np.array_equal(result, expected)
+    assert sum(later) < sum(at_once) or sum(at_once) == 0
+
+
 @pytest.mark.parametrize(
-    ("threads", "shares"), [(1, [1]), (2, [1, 1]), (2, [2]), (5, [2, 3]), (5, [5]), (8, [4, 4])]
+    ("threads", "shares"), [(1, [1]), (2, [1, 1]), (2, [2]), (5, [2, 2]), (5, [5]), (8, [4, 4])]
 )
 def test_segments_side_by_side_share_the_threads_and_one_alone_has_all(
     threads: int, shares: list[int], restored_threads: None
