@@ -22,6 +22,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 MNT_DETACH = 2
+STOP_SECONDS = 5
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,9 +77,24 @@ class Supervisor:
         return {}
 
     def signal(self, name: str, number: int) -> dict[str, Any]:
-        """Send a signal, for example SIGSTOP for a server that hangs."""
-        os.kill(self.children[name].pid, number)
+        """Send a signal, for example SIGSTOP for a server that hangs: that it does when this returns."""
+        child = self.children[name]
+        os.kill(child.pid, number)
+        if number == signal.SIGSTOP:
+            self.wait_until_stopped(child)
         return {}
+
+    @staticmethod
+    def wait_until_stopped(child: "subprocess.Popen[bytes]") -> None:
+        """A thread of the server may still answer until all of them have stopped; the parent is told then."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
+            if pid and not os.WIFSTOPPED(status):
+                child.returncode = os.waitstatus_to_exitcode(status)
+            if pid:
+                return
+            time.sleep(0.001)
 
     def code(self, name: str) -> dict[str, Any]:
         """The exit status of a server, None while it runs."""
