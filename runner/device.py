@@ -220,9 +220,7 @@ def leaving(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 def to_host(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in memory of the CPU, pinned where it comes from a GPU; complete when this returns."""
-    if tensor.device.type == "cpu":
-        return tensor
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    return leaving(tensor)()
 
 
 def describe(device: str) -> str:

@@ -116,8 +116,7 @@ def test_k_weighting_has_the_response_of_the_standard(frequency: int) -> None:
     assert loudness_of(tone(frequency, -24, 10, 48_000)) == pytest.approx(expected, abs=STANDARD)
 
 
-@pytest.mark.parametrize("meter_class", [Meter, ReferenceMeter])
-@pytest.mark.parametrize(
+without_loudness = pytest.mark.parametrize(
     "track",
     [
         np.zeros((2, 0), np.float32),
@@ -127,6 +126,10 @@ def test_k_weighting_has_the_response_of_the_standard(frequency: int) -> None:
     ],
     ids=["nothing", "silence", "under 0.4 s", "below the absolute gate"],
 )
+
+
+@pytest.mark.parametrize("meter_class", [Meter, ReferenceMeter])
+@without_loudness
 def test_what_the_gates_leave_nothing_of_has_no_loudness(
     meter_class: type[Meter | ReferenceMeter], track: Block
 ) -> None:

@@ -10,7 +10,7 @@ from runner.gpu.loudness import GpuMeter
 from runner.loudness import Level
 from tests.runner.gpu.devices import DEVICE
 from tests.runner.signals import Block, cut, music, square, tone
-from tests.runner.test_loudness import EQUAL, RATES, pyloudnorms
+from tests.runner.test_loudness import EQUAL, RATES, pyloudnorms, without_loudness
 from tests.runner.test_true_peak import scipys
 
 
@@ -67,16 +67,7 @@ def test_what_would_ring_after_the_last_sample_does_not_count() -> None:
     assert measured(track).true_peak == pytest.approx(scipys(track), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "track",
-    [
-        np.zeros((2, 0), np.float32),
-        np.zeros((2, 100_000), np.float32),
-        tone(1000, -20, 0.399, 44_100),
-        tone(1000, -75, 2, 44_100),
-    ],
-    ids=["nothing", "silence", "under 0.4 s", "below the absolute gate"],
-)
+@without_loudness
 def test_what_the_gates_leave_nothing_of_has_no_loudness(track: Block) -> None:
     level = measured(track)
     assert level.loudness is None
