@@ -14,7 +14,7 @@ TAG ?= 1.0.0
 READY := .venv/.ready
 IN_VENV := .venv/bin/python
 
-.PHONY: demo test testbed run benchmark lint images kind-up kind-demo kind-down manifests constraints clean
+.PHONY: demo test testbed run benchmark lint images kind-up kind-demo kind-down manifests job-schema constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -58,6 +58,9 @@ kind-down:
 
 manifests: $(READY)
 	@$(IN_VENV) -m scripts.render_manifests
+
+job-schema: $(READY)
+	@$(IN_VENV) -m scripts.job_schema
 
 constraints: $(READY)
 	@{ echo "# The exact versions that the tests ran with. Renewed with: make constraints"; \

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.imports import NO_RICH, compiled
+from benchmarks.imports import AS_IN_IMAGES, compiled
 from benchmarks.report import machine, save
 from benchmarks.song import RATE, write_music
 from runner.hpss import Hpss, ReferenceHpss
@@ -76,7 +76,7 @@ def starts(weights: Path, rounds: int) -> dict[str, list[list[float]]]:
 
     def seconds(code: str, environment: dict[str, str]) -> tuple[float, float]:
         began, before = time.perf_counter(), os.times()
-        subprocess.run([sys.executable, "-c", NO_RICH + code, str(weights)], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", AS_IN_IMAGES + code, str(weights)], env=environment, check=True)
         cpu = os.times().children_user + os.times().children_system
         return time.perf_counter() - began, cpu - before.children_user - before.children_system
 

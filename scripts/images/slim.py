@@ -30,6 +30,8 @@ UNUSED = {
     ),
     # Decodes files for demucs.api, which the runner does not use: it reads with soundfile.
     "sphn": ("sphn", "sphn*.libs", "sphn-*.dist-info"),
+    # Loaded by FastAPI only to refuse such models; it does without where they are missing.
+    "pydantic.v1": ("pydantic/v1",),
     # The asynchronous twin of the client, and what only that needs.
     "kubernetes.aio": (
         *("kubernetes/aio", "aiohttp*", "aiohappyeyeballs*", "aiosignal*", "frozenlist*"),
