@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from runner.kernels import LENGTH, POINTER, ROWS, kernel, rows
 from runner.medians import KERNEL, medians_along, medians_down, room
 from runner.waveform import Block, empty
 
@@ -32,6 +33,7 @@ _FRAMES_SCIPY_MISREADS = (2, 3)
 _WINDOW = torch.hann_window(N_FFT)
 # Where the bins lie in a row of magnitudes; on either side is room for their mirror image.
 _BINS_PLACE = slice(1 + HALO, 1 + HALO + _BINS)
+_soft_mask = kernel("soft_mask", *ROWS, *ROWS, POINTER, POINTER, LENGTH, LENGTH)
 _WINDOW_ENERGY = _WINDOW.square().numpy()
 
 
@@ -107,13 +109,13 @@ class Hpss:
         before, after = HALO if self._done == 0 else 0, HALO if at_end else 0
         magnitudes = _magnitudes(known, spectra, before, after)
         frames = before + len(known) + count + after
-        mask = _harmonic_mask(magnitudes, frames - 2 * HALO)
-        self._magnitudes[channel] = magnitudes[1 + frames - 2 * HALO : 1 + frames].copy()
-        self._spectra[channel] = spectra[len(mask) - len(waiting) :].copy()
-        masked = np.empty(mask.shape, np.complex64)
-        np.multiply(waiting, mask[: len(waiting)], out=masked[: len(waiting)])
-        np.multiply(spectra[: len(mask) - len(waiting)], mask[len(waiting) :], out=masked[len(waiting) :])
-        return masked
+        done = frames - 2 * HALO
+        harmonic = medians_down(magnitudes[:, _BINS_PLACE])
+        percussive = medians_along(magnitudes[1 + HALO : 1 + HALO + done])
+        self._magnitudes[channel] = magnitudes[1 + done : 1 + frames].copy()
+        spectra = np.concatenate([waiting, spectra])
+        self._spectra[channel] = spectra[done:].copy()
+        return _masked(harmonic[:done], percussive, spectra[:done])
 
 
 def _spectra(samples: Block, count: int) -> Spectra:
@@ -157,19 +159,14 @@ def _divide(signal: Block, window_sum: Block) -> Block:
     return np.divide(signal, divisor, dtype=np.float32)
 
 
-def _harmonic_mask(magnitudes: Block, count: int) -> Block:
-    """Soft mask of the `count` frames of `magnitudes` that are not halo, `(count, bins)`."""
-    harmonic = medians_down(magnitudes[:, _BINS_PLACE])[:count]
-    percussive = medians_along(magnitudes[1 + HALO : 1 + HALO + count])[:, :_BINS]
-    larger = np.maximum(harmonic, percussive)
-    if larger.min() < _TINY:  # librosa splits what is zero in both evenly
-        harmonic[larger < _TINY] = percussive[larger < _TINY] = 1
-    # harmonic² / (harmonic² + percussive²) = 1 / (1 + (percussive / harmonic)²)
-    with np.errstate(divide="ignore", over="ignore"):  # the limit is right: a mask of zero
-        mask: Block = np.divide(percussive, harmonic, out=larger)
-        np.multiply(mask, mask, out=mask)
-    mask += 1
-    return np.reciprocal(mask, out=mask)
+def _masked(harmonic: Block, percussive: Block, spectra: Spectra) -> Spectra:
+    """The part of spectra `(count, bins)` that belongs to these harmonic magnitudes, not to the percussive.
+
+    Times harmonic² / (harmonic² + percussive²), or a half where both are nothing, as librosa has it.
+    """
+    masked = np.empty_like(spectra)
+    _soft_mask(*rows(harmonic), *rows(percussive), spectra.ctypes.data, masked.ctypes.data, *spectra.shape)
+    return masked
 
 
 class ReferenceHpss:

@@ -1,5 +1,6 @@
 """Integrated loudness as a stream (ITU-R BS.1770), with the numbers of pyloudnorm, and the gains from it."""
 
+import ctypes
 import math
 from array import array
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from contract.job import Normalization
 from contract.tracks import Track
+from runner.kernels import LENGTH, POINTER, ROWS, kernel, rows
 from runner.true_peak import TruePeak, reference_true_peak
 from runner.waveform import Block, empty
 
@@ -24,7 +26,10 @@ _HOPS_PER_BLOCK = 4
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
 _OFFSET_LU = -0.691
-_NO_MORE_THAN_ROUNDING = 1e-30
+
+_k_weighted_energy = kernel(
+    "k_weighted_energy", *ROWS, LENGTH, LENGTH, POINTER, POINTER, result=ctypes.c_double
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,7 @@ class Meter:
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._sample_rate = sample_rate
         self._filter = k_weighting(sample_rate)
-        # Two channels pass the filter as one of complex numbers: the same to the bit, in less time, because
-        # the filter waits for its own last result most of the time.
-        self._filter_state = np.zeros((len(self._filter), 2), np.complex128 if channels == 2 else np.float64)
+        self._filter_state = np.zeros((len(self._filter), 2, 2))  # section, delay, channel
         self._hops = array("d")  # energy of each finished hop of 100 ms, summed over the channels
         self._open_hop = 0.0  # energy of the hop that the next sample belongs to
         self._frames = 0
@@ -59,18 +62,17 @@ class Meter:
         """Takes the next samples, `(channels, samples)`."""
         if block.shape[1] == 0:
             return
-        from scipy.signal import sosfilt  # takes a second, which the first segment hides
-
         self._true_peak.push(block)
-        signal = block[0].astype(self._filter_state.dtype)
-        if len(block) == 2:
-            signal.imag = block[1]
-        weighted, state = sosfilt(self._filter, signal, zi=self._filter_state)
-        # In silence the state would decay into denormal numbers, which are a hundred times slower.
-        parts = state.view(np.float64)
-        parts[np.abs(parts) < _NO_MORE_THAN_ROUNDING] = 0.0
-        self._filter_state = state
-        self._add_energy(weighted.view(np.float64).reshape(block.shape[1], -1))
+        start = 0
+        while start < block.shape[1]:
+            hop_end = hop_bound(len(self._hops) + 1, self._sample_rate)
+            end = min(start + hop_end - self._frames, block.shape[1])
+            self._open_hop += self._energy(block[:, start:end])
+            self._frames += end - start
+            start = end
+            if self._frames == hop_end:
+                self._hops.append(self._open_hop)
+                self._open_hop = 0.0
 
     def result(self) -> Level:
         """The level if the track ends here; more may follow."""
@@ -78,23 +80,13 @@ class Meter:
         loudness = gated_loudness(hops, self._frames, self._sample_rate)
         return Level(loudness, self._true_peak.result())
 
-    def _add_energy(self, weighted: NDArray[np.float64]) -> None:
-        """Sums the energy of K-weighted samples, `(samples, channels)`, into hops."""
-        start, end = 0, len(weighted)
-        while True:
-            hop_end = hop_bound(len(self._hops) + 1, self._sample_rate) - self._frames
-            if hop_end > end - start:
-                break
-            self._hops.append(self._open_hop + _energy(weighted[start : start + hop_end]))
-            self._open_hop = 0.0
-            self._frames += hop_end
-            start += hop_end
-        self._open_hop += _energy(weighted[start:])
-        self._frames += end - start
-
-
-def _energy(samples: NDArray[np.float64]) -> float:
-    return float(np.square(samples).sum())
+    def _energy(self, samples: Block) -> float:
+        """Energy of the next samples, K-weighted, summed over the channels."""
+        return float(
+            _k_weighted_energy(
+                *rows(samples), *samples.shape, self._filter.ctypes.data, self._filter_state.ctypes.data
+            )
+        )
 
 
 def hop_bound(index: int, sample_rate: int) -> int:

@@ -104,9 +104,7 @@ def test_the_api_alone_serves(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_the_runner_alone_runs(tmp_path: Path) -> None:
     python = install(tmp_path, "runner")
-    program = (
-        "import importlib.util as u, runner.weights; print(u.find_spec('fastapi'), runner.weights.__file__)"
-    )
+    program = "import importlib.util as u, runner.pipeline as p; print(u.find_spec('fastapi'), p.__file__)"
     checked = subprocess.run(
         [python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -1,10 +1,12 @@
 """Each image holds what it needs to run and nothing of what it took to build it."""
 
+import platform
 import re
 
 import pytest
 
 from api.version import VERSION
+from runner.kernels import build
 from tests.images.built import Files, files_of
 from tests.testbed import image_store
 
@@ -69,6 +71,14 @@ def test_nothing_is_left_of_the_building(files: Files) -> None:
     assert not files.below("build", "versions", "root/.cache", "tmp")
     assert not [path for path in site if re.search(r"/site-packages/(pip|uv|wheel|torch/include)/", path)]
     assert not [path for path in files.below("opt", "app") if path.endswith((".a", ".cuh"))]
+
+
+def test_the_runners_kernels_are_those_of_an_installation(runner: Files) -> None:
+    compiled = {path for path in runner.below("app/runner/kernels") if path.endswith(".so")}
+
+    assert compiled == {f"app/runner/kernels/{kind}.so" for kind in build.KINDS[platform.machine()]}
+    for path in compiled:
+        assert runner.read(path) == (image_store.REPOSITORY / path.removeprefix("app/")).read_bytes()
 
 
 def test_all_python_is_compiled_for_good(files: Files) -> None:

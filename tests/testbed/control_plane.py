@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import ssl
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +68,6 @@ class ControlPlane:
     kubeconfig: Path
     audit_log: Path
     tls: ssl.SSLContext
-    seconds_to_ready: float
 
     def stop_apiserver(self) -> None:
         """Connections are refused from now on."""
@@ -92,7 +90,6 @@ def start_control_plane(processes: Processes, programs: list[Path], plan: Plan) 
     Args:
         programs: paths of `PROGRAMS`, in their order.
     """
-    began = time.monotonic()
     etcd, apiserver, controller_manager, scheduler = programs
     authority = Authority(processes.folder / "pki")
     admin = authority.client("admin", "admin", "system:masters")
@@ -121,7 +118,7 @@ def start_control_plane(processes: Processes, programs: list[Path], plan: Plan) 
         "kube-scheduler", [scheduler, f"--kubeconfig={scheduling}", "--leader-elect=false", "--secure-port=0"]
     )
     audit_log = processes.folder / "audit.log"
-    return ControlPlane(plan, processes, authority, kubeconfig, audit_log, tls, time.monotonic() - began)
+    return ControlPlane(plan, processes, authority, kubeconfig, audit_log, tls)
 
 
 def etcd_flags(folder: Path, plan: Plan) -> list[str]:
