@@ -14,12 +14,22 @@ import torch
 
 from runner.device import to_device
 from runner.loudness import Level, gated_loudness, hop_bound, k_weighting
-from runner.true_peak import EXACT_INTERPOLATION, OVERSAMPLING, REACH, SECTION
+from runner.true_peak import OVERSAMPLING, REACH, TAPS
 from runner.waveform import Block
 
 _SECONDS_HEARD = 0.2
 _TRANSFORMED = 1 << 20
 """Samples of the longest transform; a stereo block then takes some 0.2 GB."""
+_SECTION = 32
+"""Samples that are interpolated together."""
+
+
+def _interpolation() -> torch.Tensor:
+    """From a section with its neighbours, `_SECTION + 20` samples, to its `4 · _SECTION` samples."""
+    matrix = np.zeros((_SECTION + 2 * REACH, _SECTION, OVERSAMPLING))
+    for sample in range(_SECTION):
+        matrix[sample : sample + TAPS.shape[1], sample] = TAPS.T
+    return torch.from_numpy(matrix.reshape(len(matrix), -1))
 
 
 class GpuMeter:
@@ -32,7 +42,7 @@ class GpuMeter:
         self._heard = self._zeros(channels, math.ceil(_SECONDS_HEARD * sample_rate))
         self._waiting = self._zeros(channels, REACH)
         self._peak = self._zeros(1)
-        self._interpolation = EXACT_INTERPOLATION.to(device)
+        self._interpolation = _interpolation().to(device)
         self._hops: list[torch.Tensor] = []  # energies of finished hops of 100 ms, summed over the channels
         self._finished = self._frames = 0  # hops, samples
         self._open_hop = self._zeros(1)  # energy of the hop that the next sample belongs to
@@ -47,7 +57,7 @@ class GpuMeter:
         signal = to_device(torch.from_numpy(np.ascontiguousarray(block)), self._device).double()
         self._add_energy(self._weighted(signal).square().sum(0))
         self._waiting = torch.cat([self._waiting, signal], 1)
-        whole = (self._waiting.shape[1] - 2 * REACH) // SECTION * SECTION
+        whole = (self._waiting.shape[1] - 2 * REACH) // _SECTION * _SECTION
         if whole > 0:
             sections = self._waiting[:, : whole + 2 * REACH]
             self._peak = torch.maximum(self._peak, _interpolated(sections, self._interpolation).max())
@@ -90,7 +100,7 @@ class GpuMeter:
     def _highest(self) -> float:
         """The true peak, with silence after what is still waiting."""
         samples = self._waiting.shape[1] - REACH
-        whole = max(1, -(-samples // SECTION)) * SECTION
+        whole = max(1, -(-samples // _SECTION)) * _SECTION
         silence = self._zeros(self._channels, REACH + whole - samples)
         last = _interpolated(torch.cat([self._waiting, silence], 1), self._interpolation)
         return float(torch.cat([self._peak, last[:, : samples * OVERSAMPLING].flatten()]).max())
@@ -101,4 +111,4 @@ class GpuMeter:
 
 def _interpolated(signal: torch.Tensor, interpolation: torch.Tensor) -> torch.Tensor:
     """Magnitudes at four times the rate, of whole sections, without their neighbours."""
-    return (signal.unfold(1, SECTION + 2 * REACH, SECTION) @ interpolation).flatten(1).abs()
+    return (signal.unfold(1, _SECTION + 2 * REACH, _SECTION) @ interpolation).flatten(1).abs()
