@@ -3,6 +3,7 @@
 A block is float32 of shape `(channels, samples)`, full scale ±1.
 """
 
+import ctypes
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,8 +17,9 @@ from contract.audio_header import HEAD_BYTES, AudioHeader, BadAudio, read_header
 from contract.failures import FailureCode, JobFailed
 from contract.tracks import ENCODINGS, OutputFormat
 from runner.checksums import WrittenFile, fingerprint
+from runner.kernels import LENGTH, POINTER, ROWS, kernel, rows
 from runner.mp3_length import EndlessFile
-from runner.waveform import BLOCK_FRAMES, Block
+from runner.waveform import BLOCK_FRAMES, Block, interleaved
 
 MIN_SAMPLE_RATE = 4_000
 """Hz. K-weighting has a shelf at 1500 Hz, which must lie well below half the rate."""
@@ -30,6 +32,7 @@ MAX_RIFF_BYTES = 2**32 - 2**16
 
 _SFC_SET_ADD_PEAK_CHUNK = 0x1050  # sndfile.h
 _SUBTYPES = {(16, True): "PCM_16", (24, True): "PCM_24", (32, False): "FLOAT"}
+_quantise = kernel("quantise", *ROWS, LENGTH, LENGTH, ctypes.c_float, LENGTH, POINTER, result=LENGTH)
 _DISK_TAKES_NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -148,11 +151,18 @@ class TrackWriter:
     """
 
     def __init__(
-        self, path: Path, output_format: OutputFormat, sample_rate: int, channels: int, frames: int
+        self,
+        path: Path,
+        output_format: OutputFormat,
+        sample_rate: int,
+        channels: int,
+        frames: int,
+        factor: float = 1.0,
     ) -> None:
+        """All samples are multiplied by `factor`, in float32."""
         encoding = ENCODINGS[output_format]
         self.clipped = 0
-        self._path = path
+        self._path, self._factor = path, np.float32(factor)
         self._bits = encoding.bits if encoding.integer else None
         container = _container(encoding.extension, frames * channels * encoding.bits // 8)
         with _writing():
@@ -169,9 +179,7 @@ class TrackWriter:
 
     def write(self, block: Block) -> None:
         """Appends samples."""
-        if not np.isfinite(block).all():
-            raise JobFailed(FailureCode.RUNNER_ERROR, "A track came out with samples that are not numbers.")
-        samples = block.T if self._bits is None else self._quantised(block, self._bits).T
+        samples = self._float(block) if self._bits is None else self._quantised(block, self._bits)
         with _writing():
             self._file.write(samples)
 
@@ -181,15 +189,26 @@ class TrackWriter:
             self._file.close()
         return fingerprint(self._path)
 
+    def _float(self, block: Block) -> Block:
+        samples = interleaved(block * self._factor)
+        if not np.isfinite(samples).all():
+            raise _not_numbers()
+        return samples
+
     def _quantised(self, block: Block, bits: int) -> NDArray[np.signedinteger]:
         """The block in integers, as libsndfile wants them: 24 bits stand at the top of 32."""
-        full_scale = 2 ** (bits - 1)
-        steps: Block = np.rint(block * np.float32(full_scale))  # a power of two: exact
-        limited: Block = np.clip(steps, -full_scale, full_scale - 1)
-        self.clipped += int(np.count_nonzero(steps != limited))
-        if bits == 16:
-            return limited.astype(np.int16)
-        return np.left_shift(limited.astype(np.int32), 32 - bits)
+        samples = np.empty(block.shape[::-1], np.int16 if bits == 16 else np.int32)
+        # What was interleaved is one row already.
+        row = block.T.reshape(1, -1) if block.T.flags.c_contiguous else block
+        limited = _quantise(*rows(row), *row.shape, self._factor, bits, samples.ctypes.data)
+        if limited < 0:
+            raise _not_numbers()
+        self.clipped += limited
+        return samples
+
+
+def _not_numbers() -> JobFailed:
+    return JobFailed(FailureCode.RUNNER_ERROR, "A track came out with samples that are not numbers.")
 
 
 def _container(extension: str, data_bytes: int) -> str:

@@ -5,8 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from contract.tracks import ENCODINGS, OutputFormat, Track
 from runner.analysis import instrumental
 from runner.audio_files import SongReader, TrackWriter
@@ -37,11 +35,15 @@ class Mixdown:
     ) -> None:
         """`gains` in dB; the nine files are encoded on `threads` threads."""
         self._song, self._spool, self._threads = song, spool, threads
-        self._factors = {track: np.float32(10 ** (gain / 20)) for track, gain in gains.items()}
         extension = ENCODINGS[wanted].extension
         self._writers = {
             track: TrackWriter(
-                folder / f"{track}.{extension}", wanted, song.sample_rate, song.channels, song.frames
+                folder / f"{track}.{extension}",
+                wanted,
+                song.sample_rate,
+                song.channels,
+                song.frames,
+                10 ** (gains[track] / 20),
             )
             for track in Track
         }
@@ -67,7 +69,7 @@ class Mixdown:
             self._written = dict(zip(Track, encoders.map(self._close, Track), strict=True))
 
     def _write(self, track: Track, block: Block) -> None:
-        self._writers[track].write(block * self._factors[track])
+        self._writers[track].write(block)
 
     def _close(self, track: Track) -> WrittenTrack:
         writer = self._writers[track]

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 _AVX2 = "x86_64_v2+avx2+fma"
 KINDS = {
     "x86_64": {
-        "default": "x86_64",
+        "default": "x86_64_v2",
         "avx2": _AVX2,
         "avx512": f"{_AVX2}+avx512f+avx512bw+avx512dq+avx512vl",
     },

@@ -37,10 +37,11 @@ def written(
     rate: int = 44_100,
     lengths: Sequence[int] = (10_000,),
     name: str = "track",
+    factor: float = 1.0,
 ) -> tuple[WrittenFile, int]:
     """The file and how many samples clipped."""
     path = folder / f"{name}.{ENCODINGS[output_format].extension}"
-    writer = TrackWriter(path, output_format, rate, len(track), track.shape[1])
+    writer = TrackWriter(path, output_format, rate, len(track), track.shape[1], factor)
     for block in cut(track, lengths):
         before = block.copy()
         writer.write(block)
@@ -80,6 +81,21 @@ def test_integers_are_the_nearest_step(output_format: OutputFormat, tmp_path: Pa
     decoded = read(written(tmp_path, track, output_format)[0])
 
     assert np.abs(decoded.astype(np.float64) - track).max() <= step / 2
+
+
+@pytest.mark.parametrize("output_format", OutputFormat)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_track_is_multiplied_and_may_lie_in_memory_either_way(
+    output_format: OutputFormat, channels: int, tmp_path: Path
+) -> None:
+    track = music(20_000, channels)
+
+    as_rows, _ = written(tmp_path, track, output_format, factor=0.7)
+    interleaved = np.asfortranarray(track)
+    as_columns, _ = written(tmp_path, interleaved, output_format, name="columns", factor=0.7)
+    multiplied, _ = written(tmp_path, track * np.float32(0.7), output_format, name="before")
+
+    assert as_rows.sha256 == as_columns.sha256 == multiplied.sha256
 
 
 @pytest.mark.parametrize("output_format", INTEGER_FORMATS)
