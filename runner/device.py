@@ -13,7 +13,7 @@ from torch.nn import functional
 from contract.failures import FailureCode, JobFailed
 from runner import processor
 from runner.layers import fit_gpu, replace_layers
-from runner.layers.attention import attend_in_blocks
+from runner.layers.attention import fastest_attention
 from runner.settings import Device, Precision, RunnerSettings
 
 GPU_BATCH = 6
@@ -125,8 +125,7 @@ def in_precision(network: torch.nn.Module, device: str, precision: Precision, *,
         if not plain:
             fit_gpu(network)
     elif fast:
-        torchs = functional.scaled_dot_product_attention
-        replace_layers(network, short, torchs if processor.has_amx() else attend_in_blocks)
+        replace_layers(network, short, fastest_attention())
     elif not plain:
         replace_layers(network, torch.float32, functional.scaled_dot_product_attention)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from runner import processor
 from runner.kernels.build import library
 
 LENGTH = ctypes.c_long
@@ -21,12 +22,15 @@ ROWS = (POINTER, LENGTH)
 
 
 def _load() -> ctypes.CDLL:
-    """The kernels for the kind of processor that this is, as torch tells them apart for its own.
+    """The kernels for the kind of processor that this is.
 
     Raises:
         ImportError: they have not been compiled.
     """
-    made = library(torch.backends.cpu.get_cpu_capability().lower())
+    kind = torch.backends.cpu.get_cpu_capability().lower()
+    if kind == "avx512" and processor.multiplies_bfloat16():
+        kind = "avx512_bf16"
+    made = library(kind)
     try:
         return ctypes.CDLL(str(made if made.exists() else library("default")))
     except OSError as error:
@@ -34,6 +38,11 @@ def _load() -> ctypes.CDLL:
 
 
 _KERNELS = _load()
+
+
+def has(name: str) -> bool:
+    """Whether there is a kernel of that name for this kind of processor."""
+    return hasattr(_KERNELS, name)
 
 
 def kernel(name: str, *arguments: Any, result: Any = None) -> Callable[..., Any]:

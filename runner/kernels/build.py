@@ -16,20 +16,25 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 _AVX2 = "x86_64_v2+avx2+fma"
+_AVX512 = f"{_AVX2}+avx512f+avx512bw+avx512dq+avx512vl"
 KINDS = {
     "x86_64": {
         "default": "x86_64_v2",
         "avx2": _AVX2,
-        "avx512": f"{_AVX2}+avx512f+avx512bw+avx512dq+avx512vl",
+        "avx512": _AVX512,
+        "avx512_bf16": f"{_AVX512}+avx512bf16",
     },
     "aarch64": {"default": "generic"},
 }
-"""The kinds of processor that torch tells apart, by architecture, and what each can do at least."""
+"""By architecture the kinds of processor that torch tells apart, and one more; what each can do at least."""
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of theirs."""
 # They need nothing but memcpy, which every process has: on Linux no library, so glibc and musl are the same.
 _SYSTEMS = {"Linux": ("linux-gnu", ["-nostdlib"]), "Darwin": ("macos", [])}
+
+_FLAGS = ["-std=c17", "-O3", "-ffreestanding", "-fno-math-errno", "-g0", "-fPIC", "-shared"]
+_FLAGS += ["-Wall", "-Wextra", "-Werror"]
 
 
 def library(kind: str) -> Path:
@@ -68,21 +73,10 @@ def _compile(options: list[str], sources: list[Path], result: Path) -> None:
     if importlib.util.find_spec("ziglang") is None:
         raise SystemExit("The kernels are compiled by the package ziglang, which is not installed.")
     command = [sys.executable, "-m", "ziglang", "cc", *options]
-    command += [
-        "-std=c17",
-        "-O3",
-        "-g0",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-fPIC",
-        "-shared",
-        "-o",
-        str(result),
-    ]
+    command += [*_FLAGS, "-o", str(result), *map(str, sources)]
     cache = str(result.parent / "cache")
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    done = subprocess.run([*command, *map(str, sources)], env=environment, check=False)  # noqa: S603
+    done = subprocess.run(command, env=environment, check=False)  # noqa: S603
     if done.returncode:
         raise SystemExit("A kernel could not be compiled.")
 

@@ -12,13 +12,14 @@ from demucs.hdemucs import ScaledEmbedding
 from torch import nn
 
 from runner.layers import decoder, encoder
+from runner.layers.attention import Attend
 from runner.layers.decoder import TiledDecoder
 from runner.layers.encoder import TiledEncoder
 from runner.layers.heads import shorten_heads
 from runner.layers.norm import spread_norms
 from runner.layers.residual import FoldedResiduals, can_be_folded
 from runner.layers.spectrum import invert_lean
-from runner.layers.transformer import Attend, LeanTransformerLayer, can_be_lean
+from runner.layers.transformer import LeanTransformerLayer, can_be_lean
 
 
 def fit_gpu(network: nn.Module) -> None:

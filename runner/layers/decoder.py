@@ -72,7 +72,9 @@ class TiledDecoder(nn.Module):
     def _by_rows(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         batch, channels, rows, time = x.shape
         stride, pad = self._stride, self._pad
-        result = x.new_empty(batch, self._outputs, rows * stride, time)
+        # What comes after the last layer is float32.
+        numbers = torch.float32 if self._last else self._numbers
+        result = x.new_empty(batch, self._outputs, rows * stride, time, dtype=numbers)
         before = x.new_zeros(batch, 1, self._outputs, stride, time)
         for first, last in tiles(rows, channels * time, ROWS if self._in_fours else 1):
             y = self.dconv(self._gated_rows(x, skip, first, last))

@@ -7,7 +7,6 @@ takes some steps of time after the other. Oracles: the classes themselves; equal
 sums between the blocks stay float32.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,8 +19,7 @@ from demucs.transformer import (
 from torch import nn
 from torch.nn import functional
 
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Attention of each head: `(batch, heads, t, d)`, `(batch, heads, s, d)` twice, to `(batch, heads, t, d)`."""
+from runner.layers.attention import Attend
 
 _STEPS = 672
 """Of time that the feed-forward network takes at once."""

@@ -17,7 +17,7 @@ from runner.kernels import build
 from tests.runner.signals import music
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-NATIVE = torch.backends.cpu.get_cpu_capability().lower()
+TORCHS = torch.backends.cpu.get_cpu_capability().lower()
 LESSER = {"avx512": ["avx2", "default"], "avx2": ["default"]}
 """What a processor of a kind can do besides."""
 PROGRAM = """
@@ -57,10 +57,10 @@ def computed(folder: Path, kind: str) -> dict[str, NDArray[Any]]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[Any]]:
-    return computed(tmp_path_factory.mktemp("native"), NATIVE)
+    return computed(tmp_path_factory.mktemp("native"), TORCHS)
 
 
-@pytest.mark.parametrize("kind", LESSER.get(NATIVE, []))
+@pytest.mark.parametrize("kind", LESSER.get(TORCHS, []))
 def test_a_lesser_processor_gives_the_same_numbers(
     kind: str, expected: dict[str, NDArray[Any]], tmp_path: Path
 ) -> None:

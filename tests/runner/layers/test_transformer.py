@@ -8,12 +8,12 @@ from demucs.transformer import CrossTransformerEncoderLayer, MyTransformerEncode
 from torch.nn import functional
 
 from runner.layers import transformer
-from runner.layers.attention import attend_in_blocks
-from runner.layers.transformer import Attend, LeanTransformerLayer, can_be_lean
+from runner.layers.attention import Attend, fastest_attention
+from runner.layers.transformer import LeanTransformerLayer, can_be_lean
 from tests.runner.layers.layers_of import assert_equal_to_rounding, shaken
 
+torchs = functional.scaled_dot_product_attention
 KINDS = [MyTransformerEncoderLayer, CrossTransformerEncoderLayer]
-ATTENTION: list[Attend] = [functional.scaled_dot_product_attention, attend_in_blocks]
 
 
 def layer(kind: Any, **changes: Any) -> Any:
@@ -36,21 +36,20 @@ def inputs(kind: Any, batch: int = 2) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("steps", [1, 7, 40, 1000])
-@pytest.mark.parametrize("attend", ATTENTION)
 @pytest.mark.parametrize("changes", [{}, {"layer_scale": False}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_layer_is_equal_to_demucs(
-    kind: Any, changes: dict[str, Any], attend: Attend, steps: int, monkeypatch: pytest.MonkeyPatch
+    kind: Any, changes: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformer, "_STEPS", steps)
     plain, given = layer(kind, **changes), inputs(kind)
     before = [each.clone() for each in given]
     with torch.no_grad():
-        assert_equal_to_rounding(LeanTransformerLayer(plain, torch.float32, attend)(*given), plain(*given))
+        assert_equal_to_rounding(LeanTransformerLayer(plain, torch.float32, torchs)(*given), plain(*given))
     assert all(map(torch.equal, given, before)), "the inputs are not changed: others need them"
 
 
-@pytest.mark.parametrize("attend", ATTENTION)
+@pytest.mark.parametrize("attend", [torchs, fastest_attention()])
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_16_bits_it_is_close_and_sums_stay_float32(kind: Any, attend: Attend) -> None:
     plain, given = layer(kind), inputs(kind)
