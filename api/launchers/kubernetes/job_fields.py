@@ -55,7 +55,11 @@ def _problems_of_mapping(
         if value.get(key) is None:
             yield f"{_joined(path, key)}: Kubernetes needs this field"
     for key, each in value.items():
-        if key not in known and not others:
+        if not isinstance(key, str):
+            yield f"{_joined(path, key)}: this name must be text, in quotes"
+        elif key not in known and others is True:  # any value will do
+            continue
+        elif key not in known and not others:
             yield f"{_joined(path, key)}: Kubernetes knows no such field"
         elif key not in known or each is not None:
             yield from _problems(each, known.get(key, others), definitions, _joined(path, key))
