@@ -69,4 +69,4 @@ constraints: $(READY)
 	    --python $(IN_VENV) --no-header --no-annotate; } > constraints.new && mv constraints.new constraints.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache demo-output
+	rm -rf .venv runner/kernels/*.so .mypy_cache .ruff_cache .pytest_cache demo-output

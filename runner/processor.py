@@ -16,6 +16,11 @@ def multiplies_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     return not _BFLOAT16.isdisjoint(_field(cpuinfo, "flags|Features").split())
 
 
+def has_avx512_bf16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether it multiplies pairs of bfloat16 in AVX-512's registers."""
+    return "avx512_bf16" in _field(cpuinfo, "flags").split()
+
+
 def has_amx(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether it multiplies whole tiles of bfloat16 at once (Intel's AMX)."""
     return "amx_bf16" in _field(cpuinfo, "flags").split()

@@ -28,7 +28,7 @@ def _load() -> ctypes.CDLL:
         ImportError: they have not been compiled.
     """
     kind = torch.backends.cpu.get_cpu_capability().lower()
-    if kind == "avx512" and processor.multiplies_bfloat16():
+    if kind == "avx512" and processor.has_avx512_bf16():
         kind = "avx512_bf16"
     made = library(kind)
     try:

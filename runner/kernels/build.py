@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -30,7 +31,7 @@ KINDS = {
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of theirs."""
-# They need nothing but memcpy, which every process has: on Linux no library, so glibc and musl are the same.
+# They need but memcpy and memset, which every process has: on Linux no library, so glibc and musl are the same.
 _SYSTEMS = {"Linux": ("linux-gnu", ["-nostdlib"]), "Darwin": ("macos", [])}
 
 _FLAGS = ["-std=c17", "-O3", "-ffreestanding", "-fno-math-errno", "-g0", "-fPIC", "-shared"]
@@ -42,6 +43,15 @@ def library(kind: str) -> Path:
     return FOLDER / f"{kind}.so"
 
 
+def kinds() -> Mapping[str, str]:
+    """Those of `KINDS` that are compiled on this machine."""
+    return KINDS.get(_architecture(), {})
+
+
+def _architecture() -> str:
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
 def compile_kernels() -> list[Path]:
     """Compiles all kernels for each kind of this machine's architecture; the libraries.
 
@@ -51,7 +61,7 @@ def compile_kernels() -> list[Path]:
         SystemExit: the machine is of a kind that nobody has tried, a kernel is wrong.
     """
     machine, system = platform.machine(), platform.system()
-    architecture = _ARCHITECTURES.get(machine, machine)
+    architecture = _architecture()
     if architecture not in KINDS or system not in _SYSTEMS:
         raise SystemExit(
             f"stemjob's kernels are made for Linux and macOS on x86-64 and ARM, not {system} on {machine}."
@@ -59,13 +69,13 @@ def compile_kernels() -> list[Path]:
     abi, options = _SYSTEMS[system]
     sources = sorted(FOLDER.glob("*.c"))
     with tempfile.TemporaryDirectory() as place:
-        for kind, features in KINDS[architecture].items():
+        for kind, features in kinds().items():
             made = Path(place) / kind
             _compile(["-target", f"{architecture}-{abi}", f"-mcpu={features}", *options], sources, made)
             beside = library(f".{kind}-{os.getpid()}")
             shutil.copyfile(made, beside)
             beside.replace(library(kind))
-    return [library(kind) for kind in KINDS[architecture]]
+    return [library(kind) for kind in kinds()]
 
 
 def _compile(options: list[str], sources: list[Path], result: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 """JSON Schema of these words only: `$ref`, `anyOf`, `type`, `properties`, `required`, `additionalProperties`
-(false, or the schema of all values) and `items`."""
+(false, true, or the schema of all values) and `items`."""
 
 _TYPES: dict[str, tuple[type, str]] = {
     "string": (str, "this must be a text; put it in quotes"),
@@ -56,7 +56,7 @@ def _problems_of_mapping(
             yield f"{_joined(path, key)}: Kubernetes needs this field"
     for key, each in value.items():
         if not isinstance(key, str):
-            yield f"{_joined(path, key)}: this name must be text, in quotes"
+            yield f"{_joined(path, key)}: this name must be a text; put it in quotes"
         elif key not in known and others is True:  # any value will do
             continue
         elif key not in known and not others:

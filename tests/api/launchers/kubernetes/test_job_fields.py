@@ -85,3 +85,17 @@ def test_a_port_by_number_or_by_name_is_taken_and_a_list_is_not() -> None:
         job = changed(("spec", "template", "spec", "containers", 0, "livenessProbe"), probe)
         expected = {"spec.template.spec.containers[0].livenessProbe.httpGet.port"} if wrong else set()
         assert places(job) == places_of_the_client(job) == expected
+
+
+def test_what_a_cluster_wrote_itself_is_taken() -> None:
+    """As `kubectl get --show-managed-fields` prints it: any value may be in it."""
+    written = [{"manager": "kubectl", "fieldsV1": {"f:spec": {".": {}, "f:suspend": 1}}}]
+    job = changed(("metadata",), {"managedFields": written})
+    assert places(job) == places_of_the_client(job) == set()
+
+
+@pytest.mark.parametrize("name", [1, True, 0.5])
+def test_a_name_that_yaml_reads_as_something_else_is_refused(name: Any) -> None:
+    place = ("spec", "template", "spec", "nodeSelector")
+    problems = list(unfit_fields(changed(place, {name: "x"})))
+    assert problems == [f"{'.'.join(place)}.{name}: this name must be a text; put it in quotes"]
