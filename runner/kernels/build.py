@@ -31,7 +31,7 @@ KINDS = {
 
 _ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of theirs."""
-# They need but memcpy and memset, which every process has: on Linux no library, so glibc and musl are the same.
+# They need memcpy and memset, which every process has: on Linux no library, be it of glibc or musl.
 _SYSTEMS = {"Linux": ("linux-gnu", ["-nostdlib"]), "Darwin": ("macos", [])}
 
 _FLAGS = ["-std=c17", "-O3", "-ffreestanding", "-fno-math-errno", "-g0", "-fPIC", "-shared"]
