@@ -23,7 +23,8 @@ static void pack_keys(const uint16_t *keys, long stride, long count, long padded
 }
 
 /* For each dimension its values of two keys; zeros beyond. */
-static void pack_values(const uint16_t *values, long stride, long count, long padded, long dims, uint32_t *to) {
+static void pack_values(
+    const uint16_t *values, long stride, long count, long padded, long dims, uint32_t *to) {
     for (long key = 0; key < padded; key += 2)
         for (long dim = 0; dim < DIMS; dim++, to++) {
             uint32_t first = dim < dims && key < count ? values[key * stride + dim] : 0;
@@ -33,7 +34,8 @@ static void pack_values(const uint16_t *values, long stride, long count, long pa
 }
 
 /* Q K^T: `(QUERIES, padded)` products. */
-static void score(const uint32_t (*queries)[QUERIES], const uint32_t *keys, long padded, long pairs, float *to) {
+static void score(
+    const uint32_t (*queries)[QUERIES], const uint32_t *keys, long padded, long pairs, float *to) {
     for (long key = 0; key < padded; key += KEYS, keys += KEYS * pairs) {
         __m512 sums[QUERIES][2] = {0};
         for (long pair = 0; pair < pairs; pair++) {
@@ -51,8 +53,8 @@ static void score(const uint32_t (*queries)[QUERIES], const uint32_t *keys, long
     }
 }
 
-/* 2^x to 4e-5, a hundredth of bfloat16's steps: x is split at the nearest integer, and what is left goes through
-   the Taylor series. */
+/* 2^x to 4e-5, a hundredth of bfloat16's steps: x is split at the nearest integer, and what is left goes
+   through the Taylor series. */
 static inline __m512 power_of_two(__m512 x) {
     __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 left = _mm512_sub_ps(x, whole), result = _mm512_set1_ps(9.618129e-3f);
@@ -85,7 +87,8 @@ static float weigh(const float *scores, long count, long padded, float scale, ui
 
 /* The values' weighted means for `HALF` queries. */
 static void mix(
-    const uint16_t *weights, const float *sums, const uint32_t *values, long padded, __m256i means[HALF][PARTS]) {
+    const uint16_t *weights, const float *sums, const uint32_t *values, long padded,
+    __m256i means[HALF][PARTS]) {
     __m512 mixed[HALF][PARTS] = {0};
     for (long pair = 0; pair < padded / 2; pair++)
         for (int i = 0; i < HALF; i++) {
@@ -109,8 +112,8 @@ long attend_room(long keys) {
     return filled_up(keys) * (2 * DIMS * sizeof(uint16_t) + QUERIES * (sizeof(float) + sizeof(uint16_t)));
 }
 
-/* softmax(scale Q K^T) V: `(queries, dims)` by `(keys, dims)` twice to `(queries, dims)`, dims even and no more
-   than 64, rows some strides apart. */
+/* softmax(scale Q K^T) V: `(queries, dims)` by `(keys, dims)` twice to `(queries, dims)`, dims even and no
+   more than 64, one key or more, rows some strides apart. */
 void attend(
     const uint16_t *q, long q_stride, const uint16_t *k, long k_stride, const uint16_t *v, long v_stride,
     uint16_t *to, long to_stride, long queries, long keys, long dims, float scale, void *room) {

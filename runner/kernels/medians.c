@@ -57,8 +57,8 @@ INLINE void still_middle(const lanes *middle, const lanes *more, lanes *kept, in
             for (int i = start; i < start + step; i++) in_order(&kept[i], &kept[i + step]);
 }
 
-/* Of `count` windows that have `middle` in common, half hold one more block of the tile before, the others one
-   of the tile after. `first` is the number of the first window. */
+/* Of `count` windows that have `middle` in common, half hold one more block of the tile before, the others
+   one of the tile after. `first` is the number of the first window. */
 #define HALVED(count, half, level, rest)                                                                     \
     INLINE void windows_##count(                                                                             \
         const lanes *middle, const blocks *before, const blocks *after, int first, lanes *medians) {         \
@@ -85,7 +85,7 @@ static void tile_medians(const blocks *before, const blocks *tile, const blocks 
     windows_16(tile->all, before, after, 0, medians);
 }
 
-/* Down the columns of `(16 tiles, columns)`, whose rows are `stride` apart, to `(16 (tiles - 2), columns)`. */
+/* Down the columns of `(16 tiles, columns)`, whose rows are `stride` apart: `(16 (tiles - 2), columns)`. */
 void medians_down(const float *values, long stride, float *medians, long tiles, long columns) {
     for (long column = 0; column < columns; column += LANES) {
         long width = columns - column < LANES ? columns - column : LANES;
@@ -119,7 +119,7 @@ void medians_down(const float *values, long stride, float *medians, long tiles, 
 #define BACKS 2, 6, 3, 7
 #endif
 
-/* Makes rows of `LANES` registers columns: shuffles the first half with the second until all has its place. */
+/* Makes rows of `LANES` registers columns: shuffles one half with the other until all has its place. */
 INLINE void transpose(lanes *rows) {
     for (int round = 1; round < LANES; round *= 2) {
         lanes shuffled[LANES];
@@ -140,7 +140,7 @@ void medians_along(const float *values, long stride, float *medians, long rows, 
             blocks *tile = &ring[number % 3];
             for (int part = 0; part < TILE; part += LANES) {
                 for (int i = 0; i < LANES; i++) {
-                    long which = row + i < rows ? row + i : rows - 1; /* the last one more often, to no harm */
+                    long which = row + i < rows ? row + i : rows - 1; /* the last one again, to no end */
                     tile->one[part + i] = *(const lanes *)(values + which * stride + number * TILE + part);
                 }
                 transpose(tile->one + part);
@@ -150,8 +150,10 @@ void medians_along(const float *values, long stride, float *medians, long rows, 
             tile_medians(&ring[(number - 2) % 3], &ring[(number - 1) % 3], tile, found);
             for (int part = 0; part < TILE; part += LANES) {
                 transpose(found + part);
-                for (int i = 0; i < LANES && row + i < rows; i++)
-                    *(lanes *)(medians + ((row + i) * (tiles - 2) + number - 2) * TILE + part) = found[part + i];
+                for (int i = 0; i < LANES && row + i < rows; i++) {
+                    float *to = medians + ((row + i) * (tiles - 2) + number - 2) * TILE + part;
+                    *(lanes *)to = found[part + i];
+                }
             }
         }
     }

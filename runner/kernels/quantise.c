@@ -24,8 +24,8 @@
 QUANTISE(int16_t, 0)
 QUANTISE(int32_t, 8)
 
-/* Writes `(frames, channels)` integers of 16 bits or, at the top of 32, of 24: how many samples of `channels`, 1
-   or 2, rows of `frames` had to be limited after the gain, or -1 if some are not numbers. */
+/* Writes `(frames, channels)` integers of 16 bits or, at the top of 32, of 24: how many samples of
+   `channels`, 1 or 2, rows of `frames` had to be limited after the gain, or -1 if some are not numbers. */
 long quantise(
     const float *samples, long stride, long channels, long frames, float gain, long bits, void *to) {
     if (bits == 16)

@@ -16,7 +16,7 @@ static const double ROUNDING = 1 - 1e-5; /* more than sums of 21 terms in float3
         return values[0];                                                                                    \
     }
 
-/* The largest interpolated magnitude of the first `count` samples of a section. Before it lie REACH samples. */
+/* The largest interpolated magnitude of a section's first `count` samples. Before it lie REACH samples. */
 #define INTERPOLATED(type, magnitude)                                                                        \
     static type interpolated_##type(const float *around, int count, const type *taps) {                      \
         type highest[SECTION] = {0};                                                                         \
@@ -47,7 +47,7 @@ static float largest_around(const float *around) {
     return largest_float(magnitudes);
 }
 
-/* The larger of `peak` and the true peak of `frames` samples in each of `channels` rows of `frames + 2 REACH`.
+/* `peak` or, if larger, the true peak of `frames` samples in each of `channels` rows of `frames + 2 REACH`.
 
    `taps` are those of each phase, of which no interpolated sample is more than `gain` times as large as the
    samples around it: so most sections are passed over. float32 picks those that may be the highest, float64

@@ -41,6 +41,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     batch, heads, moments, dimensions = q.shape
     if dimensions % 2 or dimensions > _MOST_DIMENSIONS:
         return functional.scaled_dot_product_attention(q, k, v)
+    assert all(each.dtype == torch.bfloat16 and each.stride(-1) == 1 for each in (q, k, v))
+    assert k.shape == v.shape
+    assert k.shape[2] > 0
     # In memory as the layer wants it next: all heads of a moment after each other.
     result = q.new_empty(batch, moments, heads, dimensions).transpose(1, 2)
     each = [(q[i, j], k[i, j], v[i, j], result[i, j]) for i in range(batch) for j in range(heads)]
