@@ -20,7 +20,7 @@ def main() -> int:
         # loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # oneDNN keeps compiled code for each shape that it has met, 1024 of them, half a megabyte each: an
-        # hour took 1 GiB more than three minutes. htdemucs needs 106, in bfloat16 192.
+        # hour took 1 GiB more than three minutes. htdemucs needed 106, in bfloat16 192.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
         from runner.attempt import run
 

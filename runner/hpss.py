@@ -33,8 +33,8 @@ _FRAMES_SCIPY_MISREADS = (2, 3)
 _WINDOW = torch.hann_window(N_FFT)
 # Where the bins lie in a row of magnitudes; on either side is room for their mirror image.
 _BINS_PLACE = slice(1 + HALO, 1 + HALO + _BINS)
-_soft_mask = kernel("soft_mask", *ROWS, *ROWS, POINTER, POINTER, LENGTH, LENGTH)
 _WINDOW_ENERGY = _WINDOW.square().numpy()
+_soft_mask = kernel("soft_mask", *ROWS, *ROWS, POINTER, POINTER, LENGTH, LENGTH)
 
 
 class HarmonicFilter(Protocol):

@@ -59,7 +59,7 @@ class Meter:
         self._true_peak = TruePeak(channels)
 
     def push(self, block: Block) -> None:
-        """Takes the next samples, `(channels, samples)`."""
+        """Takes the next samples, `(channels, samples)`, each row in one piece of memory."""
         if block.shape[1] == 0:
             return
         self._true_peak.push(block)

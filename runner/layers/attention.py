@@ -30,7 +30,7 @@ _own = threading.local()
 
 
 def fastest_attention() -> Attend:
-    """For bfloat16 on this CPU."""
+    """For bfloat16 on this CPU; where it is neither of x86's kinds, nobody has measured."""
     if processor.has_amx() or not _HAS_KERNEL:
         return functional.scaled_dot_product_attention
     return attend

@@ -1,6 +1,7 @@
 """Each image holds what it needs to run and nothing of what it took to build it."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -70,6 +71,14 @@ def test_nothing_is_left_of_the_building(files: Files) -> None:
     assert not files.below("build", "versions", "root/.cache", "tmp")
     assert not [path for path in site if re.search(r"/site-packages/(pip|uv|wheel|torch/include)/", path)]
     assert not [path for path in files.below("opt", "app") if path.endswith((".a", ".cuh"))]
+
+
+def test_image_and_installation_name_the_same_compiler() -> None:
+    project = tomllib.loads((image_store.REPOSITORY / "pyproject.toml").read_text())
+    dockerfile = (image_store.REPOSITORY / "Dockerfile.runner").read_text()
+
+    [version] = re.findall(r"^ARG ZIGLANG=(.+)$", dockerfile, re.MULTILINE)
+    assert f"ziglang=={version}" in project["build-system"]["requires"]
 
 
 def test_the_runners_kernels_are_those_of_an_installation(runner: Files) -> None:

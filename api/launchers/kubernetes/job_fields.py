@@ -57,12 +57,13 @@ def _problems_of_mapping(
     for key, each in value.items():
         if not isinstance(key, str):
             yield f"{_joined(path, key)}: this name must be a text; put it in quotes"
-        elif key not in known and others is True:  # any value will do
-            continue
-        elif key not in known and not others:
+        elif key in known:
+            if each is not None:
+                yield from _problems(each, known[key], definitions, _joined(path, key))
+        elif not others:
             yield f"{_joined(path, key)}: Kubernetes knows no such field"
-        elif key not in known or each is not None:
-            yield from _problems(each, known.get(key, others), definitions, _joined(path, key))
+        elif others is not True:
+            yield from _problems(each, others, definitions, _joined(path, key))
 
 
 def _joined(path: str, key: Any) -> str:

@@ -124,6 +124,14 @@ def test_arrays_that_a_kernel_would_misread_are_refused(array: NDArray[np.float3
         kernels.rows(array)
 
 
+def test_one_frame_of_two_channels_is_two_rows_however_it_lies() -> None:
+    frame = np.array([[0.5, -0.25]], np.float32)
+
+    for block in (frame.T, frame.T.copy()):
+        _, stride = kernels.rows(block)
+        assert block.T.reshape(-1)[stride] == np.float32(-0.25)
+
+
 @pytest.mark.parametrize(("system", "machine"), [("Windows", "AMD64"), ("Linux", "riscv64")])
 def test_a_machine_that_nobody_has_tried_is_refused_with_a_sentence(
     system: str, machine: str, monkeypatch: pytest.MonkeyPatch

@@ -7,8 +7,10 @@ import torch
 from demucs.transformer import CrossTransformerEncoderLayer, MyTransformerEncoderLayer
 from torch.nn import functional
 
+from runner.kernels import has
 from runner.layers import transformer
-from runner.layers.attention import Attend, fastest_attention
+from runner.layers.attention import Attend
+from runner.layers.attention import attend as attend_in_kernel
 from runner.layers.transformer import LeanTransformerLayer, can_be_lean
 from tests.runner.layers.layers_of import assert_equal_to_rounding, shaken
 
@@ -49,7 +51,7 @@ def test_a_layer_is_equal_to_demucs(
     assert all(map(torch.equal, given, before)), "the inputs are not changed: others need them"
 
 
-@pytest.mark.parametrize("attend", [torchs, fastest_attention()])
+@pytest.mark.parametrize("attend", [torchs, *([attend_in_kernel] if has("attend") else [])])
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_16_bits_it_is_close_and_sums_stay_float32(kind: Any, attend: Attend) -> None:
     plain, given = layer(kind), inputs(kind)
