@@ -39,7 +39,7 @@ benchmark: $(READY)
 	@$(IN_VENV) -m benchmarks
 
 # What is compiled is compiled where it is installed.
-$(READY): pyproject.toml constraints.txt scripts/setup.sh hatch_build.py $(wildcard runner/kernels/*.c runner/kernels/build.py)
+$(READY): pyproject.toml constraints.txt scripts/setup.sh hatch_build.py $(wildcard runner/kernels/*.[ch] runner/kernels/build.py)
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
 
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)

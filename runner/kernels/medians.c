@@ -3,18 +3,9 @@
    Everything is done for as many columns at once as a register of the processor has room for. Three tiles of
    sorted blocks take 15 KB at most, so all of it happens in the nearest cache. */
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX2__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#include "lanes.h"
+
 #define TILE 16
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
 /* Sixteen rows as aligned blocks of 1, 2, 4, 8 and 16, each sorted. */
 typedef struct {

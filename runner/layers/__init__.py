@@ -53,7 +53,7 @@ def _replace(network: nn.Module, stand_in: Callable[[nn.Module], nn.Module | Non
 
 def _inner(layer: Any, numbers: torch.dtype, attend: Attend) -> nn.Module | None:
     if can_be_folded(layer):
-        return FoldedResiduals(layer, numbers)
+        return FoldedResiduals(layer)
     if can_be_lean(layer):
         return LeanTransformerLayer(layer, numbers, attend)
     # What it gives is added to a whole layer, which is to keep its numbers.

@@ -8,15 +8,14 @@ long. Scores and sums are float32, weights of values bfloat16, as they are in to
 
 import ctypes
 import math
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.nn import functional
 
 from runner import processor
 from runner.kernels import LENGTH, POINTER, ROWS, has, kernel
+from runner.layers.threads import on_threads
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Attention of each head: `(batch, heads, t, d)`, `(batch, heads, s, d)` twice, to `(batch, heads, t, d)`."""
@@ -26,7 +25,6 @@ _HAS_KERNEL = has("attend")
 if _HAS_KERNEL:
     _room = kernel("attend_room", LENGTH, result=LENGTH)
     _attend = kernel("attend", *4 * ROWS, *3 * (LENGTH,), ctypes.c_float, POINTER)
-_own = threading.local()
 
 
 def fastest_attention() -> Attend:
@@ -46,22 +44,12 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     assert k.shape[2] > 0
     # In memory as the layer wants it next: all heads of a moment after each other.
     result = q.new_empty(batch, moments, heads, dimensions).transpose(1, 2)
-    each = [(q[i, j], k[i, j], v[i, j], result[i, j]) for i in range(batch) for j in range(heads)]
-    threads = torch.get_num_threads()
-    list(map(_attend_head, each) if threads == 1 else _pool(threads).map(_attend_head, each))
+    matrices = q, k, v, result
+    on_threads(_attend_head, [tuple(x[i, j] for x in matrices) for i in range(batch) for j in range(heads)])
     return result
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads of the calling thread's own."""
-    if getattr(_own, "threads", None) != threads:
-        _own.threads, _own.pool = threads, ThreadPoolExecutor(threads, "heads")
-    pool: ThreadPoolExecutor = _own.pool
-    return pool
-
-
-def _attend_head(matrices: tuple[torch.Tensor, ...]) -> None:
-    q, k = matrices[:2]
+def _attend_head(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, result: torch.Tensor) -> None:
     room = torch.empty(_room(len(k)), dtype=torch.uint8)
-    places = [part for matrix in matrices for part in (matrix.data_ptr(), matrix.stride(0))]
+    places = [part for matrix in (q, k, v, result) for part in (matrix.data_ptr(), matrix.stride(0))]
     _attend(*places, len(q), len(k), q.shape[1], 1 / math.sqrt(q.shape[1]), room.data_ptr())

@@ -1,4 +1,4 @@
-"""Demucs' residual branches with their second group norm folded into the convolution before it.
+"""Demucs' residual branches, read and written once: the kernel of `runner/kernels/residual.c`.
 
 A layer of `demucs.demucs.DConv` widens `hidden` channels to `2 channels`, normalises these over channels and
 time, and gates one half by the other. The norm reads that wide tensor, 16 times the hidden one in htdemucs,
@@ -8,9 +8,13 @@ K. He, "Group Normalization", 2018, eq. 1 and 2) follows from the mean m and the
     mean of o_c = W_c m + b_c        variance of o_c = W_c C W_cᵀ
 
 and the norm becomes other weights, for each example its own. The layer's scale goes into the half that is not
-the gate. Oracle: `demucs.demucs.DConv`; sums are taken in another order, so the result is equal to rounding.
+the gate. What is wide then never leaves the processor's registers. Sums are float32, also of bfloat16.
+
+Oracle: `demucs.demucs.DConv`; sums are taken in another order, so the result is equal to rounding.
 """
 
+import ctypes
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,76 +23,125 @@ from demucs.transformer import LayerScale
 from torch import nn
 from torch.nn import functional
 
-from runner.layers.tiles import in_tiles
+from runner.kernels import LENGTH, POINTER, kernel
+from runner.layers.threads import on_threads
+
+_GROUP = 6
+"""Outputs of a product that the kernel computes together: of the wide ones three channels and their gates."""
+_LANES = 16
+"""Numbers in the largest register: of the wide ones there are so many, or a multiple."""
+_PHASES = 4
+
+
+class _Branch(ctypes.Structure):
+    """The kernel's `branch`."""
+
+    _fields_ = (
+        *((name, LENGTH) for name in ("channels", "hidden", "kernel", "dilation", "narrow", "wide")),
+        *((name, ctypes.c_float) for name in ("narrow_epsilon", "wide_epsilon")),
+        *((name, POINTER) for name in ("taps", "narrow_bias", "narrow_gain", "narrow_shift", "weight")),
+        *((name, POINTER) for name in ("wide_bias", "wide_gain", "wide_shift", "scale", "share")),
+    )
+
+
+class _Rows(ctypes.Structure):
+    """The kernel's `rows`."""
+
+    _fields_ = (
+        *((name, POINTER) for name in ("given", "result")),
+        *((name, LENGTH) for name in ("from_row", "from_channel", "to_row", "to_channel")),
+        *((name, LENGTH) for name in ("count", "time", "shortened")),
+    )
+
+
+_room = kernel("residual_room", POINTER, *3 * (LENGTH,), result=LENGTH)
+_residual = kernel("residual", *3 * (POINTER,), *4 * (LENGTH,))
 
 
 class FoldedBranch(nn.Module):
     """One layer of a `DConv` and the sum around it: takes and gives `(batch, channels, time)`.
 
-    It belongs to the CPU: its weights are no parameters, and move nowhere.
+    In float32 or bfloat16. It belongs to the CPU: its weights are no parameters, and move nowhere.
     """
 
-    def __init__(self, layer: nn.Module, numbers: torch.dtype) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self._numbers = numbers
         parts: list[Any] = list(layer.children())
-        narrow, self._norm, _, widen, self._wide_norm, _, scale = parts
-        self._kernel, self._dilation = int(narrow.kernel_size[0]), int(narrow.dilation[0])
-        # A row of the product for each tap and hidden channel.
-        self._taps: torch.Tensor = (
-            narrow.weight.detach().permute(2, 0, 1).flatten(0, 1).to(numbers).contiguous()
+        narrow, norm, _, widen, wide_norm, _, scale = parts
+        self._channels = narrow.in_channels
+        ones = torch.ones(self._channels)
+        self._weights = {
+            "taps": _narrow(narrow.weight.permute(2, 1, 0)),
+            "narrow_bias": _narrow(narrow.bias),
+            "narrow_gain": _narrow(norm.weight),
+            "narrow_shift": _narrow(norm.bias),
+            "weight": _wide(widen.weight[..., 0].t()),
+            "wide_bias": _wide(widen.bias),
+            "wide_gain": _wide(wide_norm.weight),
+            "wide_shift": _wide(wide_norm.bias),
+            "scale": _wide(torch.cat([scale.scale, ones])),
+            # What each has of the mean of all: nothing where it is there to fill a group.
+            "share": _wide(torch.cat([ones, ones]) / (2 * self._channels)),
+        }
+        self._branch = _Branch(
+            channels=self._channels,
+            hidden=narrow.out_channels,
+            kernel=narrow.kernel_size[0],
+            dilation=narrow.dilation[0],
+            narrow=self._weights["narrow_bias"].numel(),
+            wide=self._weights["wide_bias"].numel(),
+            narrow_epsilon=norm.eps,
+            wide_epsilon=wide_norm.eps,
+            **{name: weight.data_ptr() for name, weight in self._weights.items()},
         )
-        self._narrow_bias: torch.Tensor = narrow.bias.detach()[:, None]
-        self._weight: torch.Tensor = widen.weight.detach()[..., 0]
-        self._bias: torch.Tensor = widen.bias.detach()
-        self._scale = torch.cat([scale.scale.detach(), torch.ones_like(scale.scale)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = functional.gelu(self._norm(self._narrowed(x)))
-        weight, bias = (each.to(self._numbers) for each in self._folded(hidden))
-        hidden = hidden.to(self._numbers)
-
-        def part(first: int, last: int) -> torch.Tensor:
-            wide = torch.baddbmm(bias, weight, hidden[..., first:last])
-            return functional.glu(wide, 1).add_(x[..., first:last])
-
-        return in_tiles(torch.empty_like(x), part)
-
-    def _narrowed(self, x: torch.Tensor) -> torch.Tensor:
-        """The dilated convolution, as one product and a sum of shifted parts."""
-        batch, _, time = x.shape
-        parts = torch.matmul(self._taps, x).float().view(batch, self._kernel, -1, time)
-        middle = self._kernel // 2
-        result = parts[:, middle] + self._narrow_bias
-        for tap in range(self._kernel):
-            shift = (tap - middle) * self._dilation
-            if 0 < shift < time:
-                result[..., :-shift] += parts[:, tap, :, shift:]
-            elif -time < shift < 0:
-                result[..., -shift:] += parts[:, tap, :, :shift]
+        assert x.dtype in (torch.float32, torch.bfloat16)
+        assert x.stride(2) == 1
+        assert x.shape[1] == self._channels
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        threads = torch.get_num_threads()
+        if len(x) < threads:
+            self._share_time(x, result, threads)
+        else:
+            shares = zip(torch.tensor_split(x, threads), torch.tensor_split(result, threads), strict=True)
+            on_threads(self._share_time, shares)
         return result
 
-    def _folded(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights `(batch, wide, hidden)` and biases `(batch, wide, 1)` of convolution, norm and scale."""
-        mean = hidden.mean(-1)
-        centred = hidden - mean[..., None]
-        covariance = torch.bmm(centred, centred.transpose(1, 2)) / hidden.shape[-1]
-        means = functional.linear(mean, self._weight, self._bias)
-        overall = means.mean(1, keepdim=True)
-        variances = (torch.matmul(self._weight, covariance) * self._weight).sum(-1)
-        variance = (variances + (means - overall).square()).mean(1, keepdim=True)
-        norm = self._wide_norm
-        factor = torch.rsqrt(variance + norm.eps) * norm.weight
-        shift = (self._bias - overall) * factor + norm.bias
-        return (factor * self._scale)[..., None] * self._weight, (shift * self._scale)[..., None]
+    def _share_time(self, x: torch.Tensor, result: torch.Tensor, parts: int = 1) -> None:
+        """On one thread, or each part of the time on its own."""
+        count, _, time = x.shape
+        places = x.data_ptr(), result.data_ptr(), *x.stride()[:2], *result.stride()[:2]
+        rows = _Rows(*places, count, time, x.dtype == torch.bfloat16)
+        branch, given = ctypes.byref(self._branch), ctypes.byref(rows)
+        room = torch.empty(_room(branch, count, time, parts))
+        if parts == 1:
+            _residual(branch, given, room.data_ptr(), 0, _PHASES, 0, 1)
+            return
+        for phase in range(_PHASES):
+            arguments = branch, given, room.data_ptr(), phase, phase + 1
+            on_threads(partial(_residual, *arguments), [(part, parts) for part in range(parts)])
+
+
+def _narrow(weight: torch.Tensor) -> torch.Tensor:
+    """Hidden channels, the last axis, in whole groups."""
+    return functional.pad(weight.detach().float(), (0, -weight.shape[-1] % _GROUP)).contiguous()
+
+
+def _wide(weight: torch.Tensor) -> torch.Tensor:
+    """Channels and gates, the last axis, in whole groups and vectors: three channels, then their gates."""
+    halves = torch.stack(weight.detach().float().chunk(2, -1), -2)
+    padded = functional.pad(halves, (0, -halves.shape[-1] % (_GROUP // 2 * _LANES // 2)))
+    groups = torch.stack(torch.split(padded, _GROUP // 2, -1), -3)
+    return groups.flatten(-3).contiguous()
 
 
 class FoldedResiduals(nn.Module):
     """Stands in for a `DConv` whose layers are all of the plain kind, with its weights."""
 
-    def __init__(self, dconv: DConv, numbers: torch.dtype) -> None:
+    def __init__(self, dconv: DConv) -> None:
         super().__init__()
-        self._layers = nn.Sequential(*(FoldedBranch(layer, numbers) for layer in dconv.layers))
+        self._layers = nn.Sequential(*map(FoldedBranch, dconv.layers))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self._layers(x)

@@ -23,11 +23,14 @@ LESSER = {"avx512": ["avx512", "avx2", "default"], "avx2": ["default"]}
 PROGRAM = """
 import sys
 import numpy as np
+import torch
+from demucs.demucs import DConv
 from runner import processor
 if sys.argv[3:]: processor.has_avx512_bf16 = lambda: False
 from runner.audio_files import _quantise
 from runner.hpss import Hpss
 from runner.kernels import _KERNELS, rows
+from runner.layers.residual import FoldedResiduals
 from runner.loudness import Meter
 from runner.medians import medians_along, medians_down
 song = np.load(sys.argv[1])
@@ -38,6 +41,9 @@ limited = [
     _quantise(*rows(song), *song.shape, 7.0, bits, samples.ctypes.data)
     for bits, samples in quantised.items()
 ]
+torch.manual_seed(1)
+residuals = FoldedResiduals(DConv(48, init=0.3))
+layer = torch.from_numpy(song[:, :48 * 336].reshape(2, 48, 336))
 values = song[:, :160 * 1024].reshape(160, -1)
 np.savez(
     sys.argv[2],
@@ -47,6 +53,8 @@ np.savez(
     true_peak=meter.result().true_peak,
     limited=limited,
     quantised=np.stack(list(quantised.values())),
+    residuals=residuals(layer),
+    shortened=residuals(layer.bfloat16()).float(),
     down=medians_down(values[:, 5:1000]),
     along=medians_along(values[:37]),
 )
@@ -81,6 +89,8 @@ def test_a_lesser_processor_gives_the_same_numbers(
     np.testing.assert_array_equal(found["down"], expected["down"])
     np.testing.assert_array_equal(found["along"], expected["along"])
     np.testing.assert_allclose(found["harmonic"], expected["harmonic"], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found["residuals"], expected["residuals"], rtol=0, atol=5e-6)
+    np.testing.assert_allclose(found["shortened"], expected["shortened"], rtol=0, atol=5e-3)
     np.testing.assert_array_equal(found["quantised"], expected["quantised"])
     np.testing.assert_array_equal(found["limited"], expected["limited"])
     assert found["limited"].min() > 0

@@ -1,5 +1,6 @@
 """Folded residual branches against demucs' own."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,8 +19,17 @@ def branches(channels: int = 16, **changes: Any) -> DConv:
     return dconv
 
 
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("shape", [(1, 16, 1), (3, 16, 2), (2, 16, 3), (5, 16, 97), (1, 16, 20_000)])
 @pytest.mark.parametrize("changes", [{}, {"depth": 3}, {"depth": -2}, {"kernel": 5}, {"compress": 8}])
+@pytest.mark.usefixtures("threads")
 def test_they_are_equal_to_demucs_whatever_the_length(
     shape: tuple[int, int, int], changes: dict[str, Any]
 ) -> None:
@@ -27,8 +37,41 @@ def test_they_are_equal_to_demucs_whatever_the_length(
     x = torch.randn(shape)
     before = x.clone()
     with torch.no_grad():
-        torch.testing.assert_close(FoldedResiduals(dconv, torch.float32)(x), dconv(x), rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(FoldedResiduals(dconv)(x), dconv(x), rtol=1e-4, atol=2e-5)
     assert torch.equal(x, before), "the input is not changed"
+
+
+@pytest.mark.parametrize("channels", [6, 50, 96])
+@pytest.mark.parametrize("compress", [1, 3])
+def test_any_number_of_channels_fills_the_kernels_groups(channels: int, compress: int) -> None:
+    dconv = branches(channels, compress=compress)
+    x = torch.randn(2, channels, 130)
+    with torch.no_grad():
+        torch.testing.assert_close(FoldedResiduals(dconv)(x), dconv(x), rtol=1e-4, atol=5e-5)
+
+
+def test_bfloat16_is_rounded_only_where_it_is_read_and_written() -> None:
+    dconv = branches(depth=1)
+    x = torch.randn(4, 16, 333).bfloat16()
+    with torch.no_grad():
+        found = FoldedResiduals(dconv)(x)
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), dconv(x.float()), rtol=2**-8, atol=2e-5)
+
+
+def test_rows_need_not_lie_after_each_other() -> None:
+    dconv = branches()
+    x = torch.randn(1, 16, 7, 45).transpose(1, 2).flatten(0, 1)
+    assert not x.is_contiguous()
+    with torch.no_grad():
+        assert torch.equal(FoldedResiduals(dconv)(x), FoldedResiduals(dconv)(x.contiguous()))
+
+
+def test_what_the_kernel_would_misread_is_refused() -> None:
+    folded = FoldedResiduals(branches())
+    for x in (torch.zeros(1, 16, 9).double(), torch.zeros(1, 15, 9), torch.zeros(1, 9, 16).transpose(1, 2)):
+        with pytest.raises(AssertionError):
+            folded(x)
 
 
 def test_an_offset_much_larger_than_the_signal_costs_no_digits() -> None:
@@ -39,9 +82,7 @@ def test_an_offset_much_larger_than_the_signal_costs_no_digits() -> None:
     x = torch.randn(2, 16, 500)
     with torch.no_grad():
         exact = dconv.double()(x.double()).float()
-        torch.testing.assert_close(
-            FoldedResiduals(dconv.float(), torch.float32)(x), exact, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(FoldedResiduals(dconv.float())(x), exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{"attn": True}, {"lstm": True}, {"gelu": False}, {"norm": False}])
