@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from runner.layers.attention import Attend
+from runner.layers.linear import Linear, linear
 
 _STEPS = 672
 """Of time that the feed-forward network takes at once."""
@@ -36,41 +37,37 @@ class LeanTransformerLayer(nn.Module):
         cross = type(layer) is CrossTransformerEncoderLayer
         attention = layer.cross_attn if cross else layer.self_attn
         self._numbers, self._attend, self._heads = numbers, attend, attention.num_heads
-        self.norm_in = layer.norm1
-        self.norm_other = layer.norm2 if cross else None
+        self.norms_in = nn.ModuleList([layer.norm1, layer.norm2] if cross else [layer.norm1])
         self.norm_middle = layer.norm3 if cross else layer.norm2
         self.norm_out = layer.norm_out
-        self._projections = self._kept(attention.in_proj_weight, attention.in_proj_bias)
-        self._joined = self._kept(*_scaled(attention.out_proj, layer.gamma_1))
-        self._widen = self._kept(layer.linear1.weight, layer.linear1.bias)
-        self._narrow = self._kept(*_scaled(layer.linear2, layer.gamma_2))
+        # Of `x`, and of `other` or else `x` again.
+        channels = len(attention.in_proj_weight) // 3
+        places = [slice(channels), slice(channels, None)] if cross else [slice(None)]
+        self._projections = [
+            self._linear(attention.in_proj_weight[place], attention.in_proj_bias[place]) for place in places
+        ]
+        self._joined = self._linear(*_scaled(attention.out_proj, layer.gamma_1))
+        self._widen = self._linear(layer.linear1.weight, layer.linear1.bias, then_gelu=True)
+        self._narrow = self._linear(*_scaled(layer.linear2, layer.gamma_2))
 
-    def _kept(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return weight.detach().to(self._numbers), bias.detach().to(self._numbers)
+    def _linear(self, weight: torch.Tensor, bias: torch.Tensor, *, then_gelu: bool = False) -> Linear:
+        weight, bias = (each.detach().to(self._numbers) for each in (weight, bias))
+        return linear(weight, bias, then_gelu=then_gelu)
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         heads = self._attend(*map(self._split, self._attended(x, other)))
-        result = functional.linear(heads.transpose(1, 2).flatten(2), *self._joined) + x
+        result = self._joined(heads.transpose(1, 2).flatten(2)).float().add_(x)
         for part in torch.split(result, _STEPS, 1):
-            hidden = functional.gelu(functional.linear(self._normed(self.norm_middle, part), *self._widen))
-            part += functional.linear(hidden, *self._narrow)
+            part += self._narrow(self._widen(self._normed(self.norm_middle, part)))
         norm = self.norm_out
         level = functional.layer_norm(result.flatten(1), [result[0].numel()], eps=norm.eps).view_as(result)
         return torch.addcmul(norm.bias, level, norm.weight)
 
     def _attended(self, x: torch.Tensor, other: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """Queries, keys and values."""
-        weight, bias = self._projections
-        y = self._normed(self.norm_in, x)
-        if other is None:
-            return functional.linear(y, weight, bias).chunk(3, -1)
-        assert self.norm_other is not None
-        channels = x.shape[-1]
-        query = functional.linear(y, weight[:channels], bias[:channels])
-        key_value = functional.linear(
-            self._normed(self.norm_other, other), weight[channels:], bias[channels:]
-        )
-        return query, *key_value.chunk(2, -1)
+        given = zip(self._projections, self.norms_in, [x] if other is None else [x, other], strict=True)
+        projected = [project(self._normed(norm, y)) for project, norm, y in given]
+        return tuple(part for y in projected for part in torch.split(y, x.shape[-1], -1))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:2], self._heads, -1).transpose(1, 2)
