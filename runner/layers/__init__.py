@@ -16,9 +16,9 @@ from runner.layers.attention import Attend
 from runner.layers.decoder import TiledDecoder
 from runner.layers.encoder import TiledEncoder
 from runner.layers.heads import shorten_heads
+from runner.layers.hybrid import run_lean
 from runner.layers.norm import spread_norms
 from runner.layers.residual import FoldedResiduals, can_be_folded
-from runner.layers.spectrum import invert_lean
 from runner.layers.transformer import LeanTransformerLayer, can_be_lean
 
 
@@ -26,7 +26,7 @@ def fit_gpu(network: nn.Module) -> None:
     """Changes how a network computes on a GPU; it still can compute on a CPU."""
     spread_norms(network)
     shorten_heads(network)
-    invert_lean(network)
+    run_lean(network)
 
 
 def replace_layers(network: nn.Module, numbers: torch.dtype, attend: Attend) -> None:
@@ -38,7 +38,7 @@ def replace_layers(network: nn.Module, numbers: torch.dtype, attend: Attend) -> 
         attend: how heads attend.
     """
     _replace(network, lambda layer: _inner(layer, numbers, attend))
-    invert_lean(network)
+    run_lean(network)
     # Where branches merge (HDemucs), the network looks into the layers around that place.
     if not any(getattr(layer, "empty", False) for layer in network.modules()):
         _replace(network, lambda layer: _outer(layer, numbers))

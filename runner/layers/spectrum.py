@@ -6,29 +6,23 @@ the song so that they do wherever it listens. `torch.istft` makes sure of that, 
 Oracle: HTDemucs' `_mask` and `_ispec`; equal to rounding.
 """
 
-from typing import Any
-
 import torch
-from demucs.htdemucs import HTDemucs
-from torch import nn
 
 _WINDOW_SUM = 1.5
 
 
-def invert_lean(network: nn.Module) -> None:
-    """Replaces the end of an HTDemucs whose spectra are complex numbers as channels, and nothing else."""
-    if not isinstance(network, HTDemucs) or not network.cac:
-        return
-    given: Any = network
-    given._mask = lambda _, spectra: spectra  # `inverse` takes real and imaginary parts as they are
-    given._ispec = lambda spectra, length: inverse(spectra, length, given.nfft)
-
-
-def inverse(spectra: torch.Tensor, length: int, n_fft: int) -> torch.Tensor:
+def inverse(
+    spectra: torch.Tensor, length: int, n_fft: int, factor: torch.Tensor, offset: torch.Tensor
+) -> torch.Tensor:
     """Signals `(batch, sources, channels, length)`.
 
-    `spectra` are `(batch, sources, 2 * channels, n_fft / 2, frames)`: real and imaginary parts in turns, the
-    highest frequency left out.
+    Args:
+        spectra: `(batch, sources, 2 * channels, n_fft / 2, frames)`: real and imaginary parts in turns, the
+            highest frequency left out.
+        length: how many samples the signals have.
+        n_fft: of the transform.
+        factor: for the spectra of each of the batch, `(batch, 1, 1, 1, 1)`.
+        offset: what is added to all of their numbers then, the same.
     """
     batch, sources, parts, bins, frames = spectra.shape
     hop = n_fft // 4
@@ -37,12 +31,30 @@ def inverse(spectra: torch.Tensor, length: int, n_fft: int) -> torch.Tensor:
     signals = spectra.new_empty(batch * sources * parts // 2, length, dtype=torch.float32)
     at_once = 1 if spectra.device.type == "cpu" else len(signals)
     both = torch.zeros(at_once, frames, bins + 1, 2, device=spectra.device)
-    pairs = spectra.reshape(-1, 2, bins, frames)
-    for some, spectrum in zip(torch.split(signals, at_once), torch.split(pairs, at_once), strict=True):
+    both[0, 0, :bins] = 1
+    constant = torch.fft.irfft(torch.view_as_complex(both[:1, :1]), norm="ortho").mul_(window)
+    given = (
+        signals,
+        spectra.reshape(-1, 2, bins, frames),
+        *(
+            each.flatten().repeat_interleave(len(signals) // batch)[:, None, None]
+            for each in (factor, offset)
+        ),
+    )
+    # What the offset alone becomes.
+    ground = _overlapping(
+        constant.expand(1, frames, -1), torch.zeros(1, frames + 3, hop, device=spectra.device)
+    )
+    for some, spectrum, gain, level in zip(*(torch.split(each, at_once) for each in given), strict=True):
         both[:, :, :bins] = spectrum.permute(0, 3, 2, 1)
-        pieces = torch.fft.irfft(torch.view_as_complex(both), norm="ortho").mul_(window)
-        total = torch.zeros(at_once, frames + 3, hop, device=spectra.device)
-        for part in range(4):
-            total[:, part : part + frames] += pieces[..., part * hop : (part + 1) * hop]
-        some.copy_(total.flatten(1)[:, start : start + length])
+        pieces = torch.fft.irfft(torch.view_as_complex(both), norm="ortho").mul_(window * gain)
+        some.copy_(_overlapping(pieces, ground * level).flatten(1)[:, start : start + length])
     return signals.view(batch, sources, parts // 2, length)
+
+
+def _overlapping(pieces: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """`total`, `(n, frames + 3, hop)`, and `pieces`, `(n, frames, 4 * hop)`, each a hop after the last."""
+    frames, hop = pieces.shape[1], total.shape[2]
+    for part in range(4):
+        total[:, part : part + frames] += pieces[..., part * hop : (part + 1) * hop]
+    return total
