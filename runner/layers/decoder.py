@@ -5,10 +5,8 @@ transposed convolution and a GELU. In the frequency branch the residual branches
 each, so some rows pass through all of it while they are in the cache; in the time branch they need the whole.
 The first convolution takes most of the time; in float32 it is computed with fewer products, see `winograd`.
 
-A transposed convolution whose kernel is twice its stride s is a product of matrices: each step t of the input
-adds its taps 0 to s - 1 to steps st to st + s - 1 of the output and the others to the s steps after these
-(V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", 2016, ch. 4). Oracle: the class
-itself; equal to rounding.
+The transposed convolution is a product of matrices and then a sum, see `overlap`. Oracle: the class itself;
+equal to rounding.
 """
 
 import math
@@ -21,7 +19,8 @@ from demucs.hdemucs import HDecLayer
 from torch import nn
 from torch.nn import functional
 
-from runner.layers.encoder import as_rows
+from runner.layers.gate import gate
+from runner.layers.overlap import overlap
 from runner.layers.tiles import AXIS, cut, in_tiles, tiles
 from runner.layers.winograd import ROWS, WinogradConvolution
 
@@ -45,7 +44,7 @@ class TiledDecoder(nn.Module):
         taps = layer.conv_tr.weight.detach().flatten(2).unflatten(2, (2, self._stride))
         self._channels, self._outputs = taps.shape[:2]
         self._taps = taps.permute(2, 1, 3, 0).flatten(0, 2).to(numbers)
-        self._taps_bias = layer.conv_tr.bias.detach().to(numbers)[:, None, None]
+        self._taps_bias = layer.conv_tr.bias.detach().float().contiguous()
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> tuple[torch.Tensor, None]:
         """The input before the transposed convolution, which the class gives too, is not needed here."""
@@ -54,54 +53,57 @@ class TiledDecoder(nn.Module):
         x, skip = x.to(self._numbers), skip.to(self._numbers)
         return (self._by_rows(x, skip) if self._freq else self._by_time(x, skip, length)), None
 
-    def _gated(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """`(batch, channels, ...)` or, in fours, `(batch, fours, ROWS, channels, time)`."""
+    def _convolved(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """`(batch, 2 * channels, ...)` or, in fours, `(batch, fours, ROWS, 2 * channels, time)`."""
         first, last = first - self._context, last + self._context
-        y = self._convolve(cut(x, first, last) + cut(skip, first, last))
-        return functional.glu(y, 3 if self._in_fours else 1)
+        return self._convolve(cut(x, first, last) + cut(skip, first, last))
 
     def _gated_rows(self, x: torch.Tensor, skip: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """`(batch * rows, channels, time)`."""
+        """`(rows, channels, time)` of one example."""
+        result = x.new_empty(last - first, x.shape[1], x.shape[3])
         if not self._in_fours:
-            return as_rows(self._gated(x, skip, first, last))
+            gate(self._convolved(x, skip, first, last)[0].transpose(0, 1), result)
+            return result
         # The last four may reach beyond the rows, where there are zeros; what comes of them is left out.
         fours = math.ceil((last - first) / ROWS)
-        y = self._gated(x, skip, first, first + ROWS * fours)
-        return y.flatten(1, 2)[:, : last - first].flatten(0, 1)
-
-    def _by_rows(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        batch, channels, rows, time = x.shape
-        stride, pad = self._stride, self._pad
-        # What comes after the last layer is float32.
-        numbers = torch.float32 if self._last else self._numbers
-        result = x.new_empty(batch, self._outputs, rows * stride, time, dtype=numbers)
-        before = x.new_zeros(batch, 1, self._outputs, stride, time)
-        for first, last in tiles(rows, channels * time, ROWS if self._in_fours else 1):
-            y = self.dconv(self._gated_rows(x, skip, first, last))
-            halves = torch.matmul(self._taps, y).view(batch, -1, 2, self._outputs, stride, time)
-            after = torch.cat([before, halves[:, :-1, 1]], 1)
-            before = halves[:, -1:, 1].clone()
-            done = self._finished(halves[:, :, 0].add_(after).transpose(1, 2)).flatten(2, 3)
-            skipped = max(0, pad - first * stride)
-            start = first * stride - pad + skipped
-            result[:, :, start : last * stride - pad] = done[:, :, skipped:]
-        result[:, :, rows * stride - pad :] = self._finished(before.transpose(1, 2))[:, :, 0, :pad]
+        y = self._convolved(x, skip, first, first + ROWS * fours)[0]
+        for row in range(min(ROWS, last - first)):
+            each = result[row::ROWS]
+            gate(y[: len(each), row], each)
         return result
 
-    def _finished(self, z: torch.Tensor) -> torch.Tensor:
-        z = z + self._taps_bias[:, None]
-        return z if self._last else functional.gelu(z)
+    def _by_rows(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        batch, _, rows, time = x.shape
+        # What comes after the last layer is float32.
+        numbers = torch.float32 if self._last else self._numbers
+        result = x.new_empty(batch, self._outputs, (rows + 1) * self._stride, time, dtype=numbers)
+        for example, heard, filled in zip(torch.split(x, 1), torch.split(skip, 1), result, strict=True):
+            self._example_by_rows(example, heard, filled)
+        return result[:, :, self._pad : self._pad + rows * self._stride]
+
+    def _example_by_rows(self, x: torch.Tensor, skip: torch.Tensor, result: torch.Tensor) -> None:
+        _, channels, rows, time = x.shape
+        before = None
+        for first, last in tiles(rows, channels * time, ROWS if self._in_fours else 1):
+            y = self.dconv(self._gated_rows(x, skip, first, last))
+            halves = torch.matmul(self._taps, y).view(-1, 2, self._outputs, self._stride, time)
+            steps = slice(first * self._stride, (last + (last == rows)) * self._stride)
+            overlap(halves, before, self._taps_bias, result[:, steps], then_gelu=not self._last)
+            before = halves[-1, 1]
 
     def _by_time(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> torch.Tensor:
-        y = in_tiles(torch.empty_like(x), lambda first, last: self._gated(x, skip, first, last))
+        y = torch.empty_like(x)
+        for first, last in tiles(x.shape[AXIS], x.shape[1]):
+            gate(self._convolved(x, skip, first, last), y[..., first:last])
         y = self.dconv(y)
         steps = x.shape[AXIS] + 1
         result = x.new_empty(len(x), self._outputs, steps, self._stride)
+        bias = self._taps_bias[:, None, None].to(self._numbers)
 
         def part(first: int, last: int) -> torch.Tensor:
             halves = torch.matmul(self._taps, cut(y, first - 1, last))
             halves = halves.view(len(x), 2, self._outputs, self._stride, last - first + 1)
-            z = halves[:, 0, ..., 1:].add_(halves[:, 1, ..., :-1]) + self._taps_bias
+            z = halves[:, 0, ..., 1:].add_(halves[:, 1, ..., :-1]) + bias
             return (z if self._last else functional.gelu(z)).transpose(2, 3)
 
         return in_tiles(result, part).flatten(2)[..., self._pad : self._pad + length]

@@ -13,7 +13,8 @@ from demucs.hdemucs import HEncLayer
 from torch import nn
 from torch.nn import functional
 
-from runner.layers.tiles import AXIS, cut, in_tiles
+from runner.layers.gate import gate
+from runner.layers.tiles import AXIS, cut, in_tiles, tiles
 
 
 class TiledEncoder(nn.Module):
@@ -38,11 +39,20 @@ class TiledEncoder(nn.Module):
         x = x.to(self._numbers)
         steps = -(-x.shape[AXIS] // self._stride)
         y = x.new_empty(len(x), len(self._weight), steps, *x.shape[AXIS + 1 :])
-        if self._freq:
-            return in_tiles(y, lambda first, last: self._rows(self._front(x, first, last)))
-        in_tiles(y, lambda first, last: self._front(x, first, last))
-        y = self.dconv(y)
-        return in_tiles(torch.empty_like(y), lambda first, last: self._gated(y[..., first:last]))
+        if not self._freq:
+            return self._by_time(x, y)
+        for first, last in tiles(steps, y[:, :, 0].numel() // len(x)):
+            rows = self.dconv(_as_rows(self._front(x, first, last)))
+            for example, filled in zip(torch.split(rows, last - first), y, strict=True):
+                gate(self._widened(example), filled[:, first:last].transpose(0, 1))
+        return y
+
+    def _by_time(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        y = self.dconv(in_tiles(y, lambda first, last: self._front(x, first, last)))
+        result = torch.empty_like(y)
+        for first, last in tiles(y.shape[AXIS], y.shape[1]):
+            gate(self._widened(y[..., first:last]), result[..., first:last])
+        return result
 
     def _front(self, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Steps `first` to `last` after the strided convolution and its GELU."""
@@ -52,22 +62,14 @@ class TiledEncoder(nn.Module):
             return functional.gelu(functional.conv2d(part, self._weight, self._bias, (self._stride, 1)))
         return functional.gelu(functional.conv1d(part, self._weight, self._bias, self._stride))
 
-    def _rows(self, y: torch.Tensor) -> torch.Tensor:
-        return as_layers(self._gated(self.dconv(as_rows(y))), len(y))
-
-    def _gated(self, rows: torch.Tensor) -> torch.Tensor:
+    def _widened(self, rows: torch.Tensor) -> torch.Tensor:
         weight = self._gate_weight.expand(len(rows), -1, -1)
-        return functional.glu(torch.baddbmm(self._gate_bias, weight, rows), 1)
+        return torch.baddbmm(self._gate_bias, weight, rows)
 
 
-def as_rows(y: torch.Tensor) -> torch.Tensor:
+def _as_rows(y: torch.Tensor) -> torch.Tensor:
     """`(batch, channels, frequencies, time)` as `(batch * frequencies, channels, time)`."""
     return y.transpose(1, 2).flatten(0, 1)
-
-
-def as_layers(rows: torch.Tensor, batch: int) -> torch.Tensor:
-    """The inverse of `as_rows`."""
-    return rows.view(batch, -1, *rows.shape[1:]).transpose(1, 2)
 
 
 def can_be_tiled(layer: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from runner.kernels import has
 from runner.layers.attention import attend
+from tests.runner.layers.layers_of import threads_of_torch
 
 pytestmark = pytest.mark.skipif(not has("attend"), reason="this CPU has no AVX-512 products of bfloat16")
 
@@ -28,12 +29,8 @@ def test_attention_in_bfloat16_is_that_of_torch(
     q = torch.randn(2, queries, 3 * dimensions).bfloat16().view(2, queries, 3, dimensions).transpose(1, 2)
     k, v = torch.randn(2, 2, keys, 3 * dimensions).bfloat16().view(2, 2, keys, 3, dimensions).transpose(2, 3)
     expected = functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_torch(threads):
         found = attend(q, k, v)
-    finally:
-        torch.set_num_threads(before)
     torchs = functional.scaled_dot_product_attention(q, k, v)
     assert (found.dtype, found.shape) == (torch.bfloat16, q.shape)
     assert decibels(found, expected) > min(50, decibels(torchs, expected) - 1)

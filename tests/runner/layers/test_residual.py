@@ -1,6 +1,5 @@
 """Folded residual branches against demucs' own."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from demucs.demucs import DConv
 
 from runner.layers.residual import FoldedResiduals, can_be_folded
+from tests.runner.layers.layers_of import threads_of_torch
 
 
 def branches(channels: int = 16, **changes: Any) -> DConv:
@@ -19,24 +19,16 @@ def branches(channels: int = 16, **changes: Any) -> DConv:
     return dconv
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("shape", [(1, 16, 1), (3, 16, 2), (2, 16, 3), (5, 16, 97), (1, 16, 20_000)])
 @pytest.mark.parametrize("changes", [{}, {"depth": 3}, {"depth": -2}, {"kernel": 5}, {"compress": 8}])
-@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_they_are_equal_to_demucs_whatever_the_length(
-    shape: tuple[int, int, int], changes: dict[str, Any]
+    shape: tuple[int, int, int], changes: dict[str, Any], threads: int
 ) -> None:
     dconv = branches(**changes)
     x = torch.randn(shape)
     before = x.clone()
-    with torch.no_grad():
+    with torch.no_grad(), threads_of_torch(threads):
         torch.testing.assert_close(FoldedResiduals(dconv)(x), dconv(x), rtol=1e-4, atol=2e-5)
     assert torch.equal(x, before), "the input is not changed"
 
