@@ -6,6 +6,7 @@
 #include "residual.h"
 
 #define HALF (GROUP / 2) /* channels and as many gates */
+#define SUMMED 1024      /* moments that are summed by themselves: longer sums lose digits */
 
 /* Moments from `first` on of all channels, and as many before and after as the convolution reaches. */
 INLINE void gather(const branch *b, const void *x, const rows *r, long first, int shortened, float *near) {
@@ -85,13 +86,17 @@ static void activate(const branch *b, state *s) {
     float factor = 1 / __builtin_sqrtf((float)(all.squares / all.count) + b->narrow_epsilon);
     for (long h = 0; h < b->hidden; h++) {
         float gain = factor * b->narrow_gain[h], shift = b->narrow_shift[h] - (float)all.mean * gain;
-        lanes sum = {0};
-        for (long when = s->first; when < s->last; when += LANES) {
-            lanes *x = hidden_at(s, h, when);
-            *x = first_of(gelu(*x * gain + shift), s->time - when);
-            sum += *x;
+        double sum = 0;
+        for (long start = s->first; start < s->last; start += SUMMED) {
+            lanes some = {0};
+            for (long when = start; when < s->last && when < start + SUMMED; when += LANES) {
+                lanes *x = hidden_at(s, h, when);
+                *x = first_of(gelu(*x * gain + shift), s->time - when);
+                some += *x;
+            }
+            sum += total(some);
         }
-        s->sums[s->part * b->narrow + h] = total(sum);
+        s->sums[s->part * b->narrow + h] = (float)sum;
     }
 }
 
@@ -101,6 +106,21 @@ static float mean_of(const branch *b, const state *s, long channel) {
     return sum / s->time;
 }
 
+/* Adds the products of all channels with each other at some moments. */
+static void correlate_some(const branch *b, const state *s, long first, long last, double *products) {
+    for (long a = 0; a < b->narrow; a += GROUP, products += GROUP * b->narrow)
+        for (long c = 0; c < b->narrow; c += HALF) {
+            lanes sums[GROUP][HALF] = {0};
+            for (long when = first; when < last; when += LANES)
+                for (int j = 0; j < HALF; j++) {
+                    lanes factor = *hidden_at(s, c + j, when);
+                    for (int i = 0; i < GROUP; i++) sums[i][j] += *hidden_at(s, a + i, when) * factor;
+                }
+            for (int i = 0; i < GROUP; i++)
+                for (int j = 0; j < HALF; j++) products[i * b->narrow + c + j] += total(sums[i][j]);
+        }
+}
+
 /* Phase 2: takes each channel's mean away, and multiplies all channels with each other. */
 static void correlate(const branch *b, state *s) {
     for (long h = 0; h < b->hidden; h++) {
@@ -108,26 +128,19 @@ static void correlate(const branch *b, state *s) {
         for (long when = s->first; when < s->last; when += LANES)
             *hidden_at(s, h, when) = first_of(*hidden_at(s, h, when) - mean, s->time - when);
     }
-    float *products = s->products + s->part * b->narrow * b->narrow;
-    for (long a = 0; a < b->narrow; a += GROUP, products += GROUP * b->narrow)
-        for (long c = 0; c < b->narrow; c += HALF) {
-            lanes sums[GROUP][HALF] = {0};
-            for (long when = s->first; when < s->last; when += LANES)
-                for (int j = 0; j < HALF; j++) {
-                    lanes factor = *hidden_at(s, c + j, when);
-                    for (int i = 0; i < GROUP; i++) sums[i][j] += *hidden_at(s, a + i, when) * factor;
-                }
-            for (int i = 0; i < GROUP; i++)
-                for (int j = 0; j < HALF; j++) products[i * b->narrow + c + j] = total(sums[i][j]);
-        }
+    double *products = s->products + s->part * b->narrow * b->narrow;
+    for (long i = 0; i < b->narrow * b->narrow; i++) products[i] = 0;
+    for (long first = s->first; first < s->last; first += SUMMED)
+        correlate_some(b, s, first, first + SUMMED < s->last ? first + SUMMED : s->last, products);
 }
 
 /* Weights `(hidden, wide)`, and after them biases `(wide)`, of convolution, norm and scale together. */
 static void fold(const branch *b, const state *s, float *weights, float *covariance) {
     long size = b->narrow * b->narrow, wide = b->wide;
     for (long i = 0; i < size; i++) {
-        covariance[i] = 0;
-        for (long part = 0; part < s->parts; part++) covariance[i] += s->products[part * size + i] / s->time;
+        double sum = 0;
+        for (long part = 0; part < s->parts; part++) sum += s->products[part * size + i];
+        covariance[i] = (float)(sum / s->time);
     }
     float *biases = weights + b->hidden * wide;
     lanes sum = {0};

@@ -29,8 +29,9 @@ typedef struct {
 
 /* What a row keeps from phase to phase: what each part found, and hidden channels of all moments. */
 typedef struct {
-    spread *spreads;                 /* (parts) */
-    float *sums, *products, *hidden; /* (parts, narrow), (parts, narrow, narrow), (narrow, stride) */
+    spread *spreads;      /* (parts) */
+    double *products;     /* (parts, narrow, narrow) */
+    float *sums, *hidden; /* (parts, narrow), (narrow, stride) */
     long time, stride, part, parts, first, last;
 } state;
 
@@ -41,7 +42,8 @@ static long near_width(const branch *b) {
 }
 
 static long state_size(const branch *b, long time, long parts) {
-    return rounded(parts * (8 + b->narrow + b->narrow * b->narrow) + b->narrow * rounded(time, LANES), 16);
+    long of_part = 8 + b->narrow + 2 * b->narrow * b->narrow;
+    return rounded(parts * of_part + b->narrow * rounded(time, LANES), 16);
 }
 
 /* What a thread needs for one phase: `gather`'s or `fold`'s. */
@@ -52,9 +54,9 @@ static long own_size(const branch *b) {
 
 static state state_of(const branch *b, float *room, long time, long part, long parts) {
     state s = {.spreads = (spread *)room, .time = time, .stride = rounded(time, LANES)};
-    s.sums = room + 8 * parts;
-    s.products = s.sums + parts * b->narrow;
-    s.hidden = s.products + parts * b->narrow * b->narrow;
+    s.products = (double *)(room + 8 * parts);
+    s.sums = (float *)(s.products + parts * b->narrow * b->narrow);
+    s.hidden = s.sums + parts * b->narrow;
     s.part = part, s.parts = parts;
     s.first = part * (s.stride / LANES) / parts * LANES;
     s.last = (part + 1) * (s.stride / LANES) / parts * LANES;

@@ -14,7 +14,8 @@ from runner import device, processor
 from runner.separation import STEMS, MixStatistics, Separator
 from runner.settings import Device, Precision, RunnerSettings
 from runner.waveform import Block
-from tests.runner.tiny_models import SOURCES, tiny_bag, tiny_demucs, tiny_hdemucs, tiny_htdemucs
+from tests.runner.signals import music
+from tests.runner.tiny_models import SOURCES, full_size, tiny_bag, tiny_demucs, tiny_hdemucs, tiny_htdemucs
 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "htdemucs": tiny_htdemucs,
@@ -164,6 +165,16 @@ def test_faster_layers_are_equal_to_those_of_demucs_for_every_class_of_network(n
     song = noise(30_000)
     expected = by_demucs(model, song)
     assert signal_to_error_db(expected, separated(model, song, 30_000, plain=False)) > 100
+
+
+def test_in_full_size_they_are_as_exact_on_music_that_ends(restored_threads: None) -> None:
+    """Rows a hundred times as long as those of the tiny networks, most of whose numbers are the same."""
+    device.prepare(RunnerSettings(device=Device.CPU, threads=1))
+    model = full_size()
+    song = np.zeros((2, round(7.8 * 44_100)), np.float32)
+    song[:, :20_000] = 0.3 * music(20_000)
+    expected = separated(model, song, 30_000)
+    assert signal_to_error_db(expected, separated(model, song, 30_000, plain=False)) > 110
 
 
 def test_fast_is_float32_where_the_processor_lacks_instructions_for_16_bits(

@@ -112,12 +112,17 @@ def save_cheapest(path: Path) -> Path:
     return _save(path, Demucs(**arguments), arguments)
 
 
-def save_full_size(path: Path) -> Path:
-    """Writes a network of htdemucs' architecture and size (168 MB), for benchmarks; its segment is 7.8 s."""
+def full_size() -> HTDemucs:
+    """A network of htdemucs' architecture and size; its segment is 7.8 s, which take seconds."""
     _seed()
-    model = HTDemucs(**FULL_SIZE)
+    model: HTDemucs = HTDemucs(**FULL_SIZE)
     _audible(model)
-    return _save(path, model, FULL_SIZE)
+    return model
+
+
+def save_full_size(path: Path) -> Path:
+    """Writes `full_size`, 168 MB, for benchmarks."""
+    return _save(path, full_size(), FULL_SIZE)
 
 
 def _save(path: Path, model: torch.nn.Module, arguments: dict[str, Any]) -> Path:
