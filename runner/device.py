@@ -124,10 +124,9 @@ def in_precision(network: torch.nn.Module, device: str, precision: Precision, *,
     if device != "cpu":
         if not plain:
             fit_gpu(network)
-    elif fast:
-        replace_layers(network, short, fastest_attention())
-    elif not plain:
-        replace_layers(network, torch.float32, functional.scaled_dot_product_attention)
+    elif fast or not plain:
+        numbers = short if fast else torch.float32
+        replace_layers(network, numbers, fastest_attention(numbers))
 
     def forward(mix: torch.Tensor) -> torch.Tensor:
         with ExitStack() as modes:

@@ -80,22 +80,24 @@ INLINE void store_some(void *array, long place, int shortened, lanes x, long cou
             ((float *)array)[place + i] = kept[i];
 }
 
-/* 2^x to 2e-7 of it, for x between -126 and 126, else that of these: x is split at the nearest integer, and
-   what is left goes through the Taylor series. */
+/* 2^x to 2e-7 of it, no less than 2^-126, for x no more than 127: x is split at the nearest integer, which is
+   added to the exponent of what the Taylor series gives of the rest. */
 INLINE lanes power_of_two(lanes x) {
-    const lanes most = (lanes){0} + 126, far = (lanes){0} + 12582912; /* 1.5 * 2^23, where steps are 1 */
-    x = __builtin_elementwise_max(__builtin_elementwise_min(x, most), -most);
-    lanes whole = x + far - far, left = x - whole;
+    const lanes far = (lanes){0} + 12582912; /* 1.5 * 2^23, where steps are 1 */
+    x = __builtin_elementwise_max(x, (lanes){0} - 126);
+    lanes shifted = x + far, left = x - (shifted - far);
     lanes result = left * 1.540353e-4f + 1.333356e-3f;
     result = result * left + 9.618129e-3f;
     result = result * left + 5.550411e-2f;
     result = result * left + 2.402265e-1f;
     result = result * left + 6.931472e-1f;
     result = result * left + 1;
-    return result * (lanes)((__builtin_convertvector(whole, integers) + 127) << 23);
+    return (lanes)((bits)result + ((bits)shifted << 23));
 }
 
-INLINE lanes sigmoid(lanes x) { return 1 / (1 + power_of_two(-1.442695f * x)); }
+INLINE lanes sigmoid(lanes x) {
+    return 1 / (1 + power_of_two(__builtin_elementwise_min(-1.442695f * x, (lanes){0} + 126)));
+}
 
 /* x (1 + erf(x / sqrt 2)) / 2, with erf to 1.5e-7: M. Abramowitz, I. Stegun, "Handbook of Mathematical
    Functions", 1964, 7.1.26. */

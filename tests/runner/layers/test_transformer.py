@@ -51,7 +51,7 @@ def test_a_layer_is_equal_to_demucs(
     assert all(map(torch.equal, given, before)), "the inputs are not changed: others need them"
 
 
-@pytest.mark.parametrize("attend", [torchs, *([attend_in_kernel] if has("attend") else [])])
+@pytest.mark.parametrize("attend", [torchs, *([attend_in_kernel] if has("attend_bfloat16") else [])])
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_16_bits_it_is_close_and_sums_stay_float32(kind: Any, attend: Attend) -> None:
     plain, given = layer(kind), inputs(kind)

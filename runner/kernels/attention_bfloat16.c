@@ -107,14 +107,15 @@ static void mix(
 
 static long filled_up(long keys) { return (keys + KEYS - 1) / KEYS * KEYS; }
 
-/* Room that `attend` needs, in bytes. */
-long attend_room(long keys) {
+/* Room that `attend_bfloat16` needs, in bytes. */
+long attend_bfloat16_room(long keys, long dims) {
+    (void)dims;
     return filled_up(keys) * (2 * DIMS * sizeof(uint16_t) + QUERIES * (sizeof(float) + sizeof(uint16_t)));
 }
 
 /* softmax(scale Q K^T) V: `(queries, dims)` by `(keys, dims)` twice to `(queries, dims)`, dims even and no
    more than 64, one key or more, rows some strides apart. */
-void attend(
+void attend_bfloat16(
     const uint16_t *q, long q_stride, const uint16_t *k, long k_stride, const uint16_t *v, long v_stride,
     uint16_t *to, long to_stride, long queries, long keys, long dims, float scale, void *room) {
     long padded = filled_up(keys), pairs = dims / 2;
