@@ -46,7 +46,7 @@ class RunnerSettings(BaseSettings):
     precision: Precision = Field(
         default=Precision.FLOAT32,
         description="Numbers the network computes in: `float32` (on a GPU TF32, attention in float16), or"
-        " `fast`: 16 bits, with an error about 41 dB below the sound; a CPU that is not known to have"
+        " `fast`: 16 bits, with an error about 44 dB below the sound; a CPU that is not known to have"
         " instructions for these stays with `float32`.",
     )
     threads: int = Field(

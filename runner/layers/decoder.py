@@ -92,7 +92,7 @@ class TiledDecoder(nn.Module):
             before = halves[-1, 1]
 
     def _by_time(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> torch.Tensor:
-        y = torch.empty_like(x)
+        y = x.new_empty(x.shape)
         for first, last in tiles(x.shape[AXIS], x.shape[1]):
             gate(self._convolved(x, skip, first, last), y[..., first:last])
         y = self.dconv(y)

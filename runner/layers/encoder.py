@@ -49,7 +49,7 @@ class TiledEncoder(nn.Module):
 
     def _by_time(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         y = self.dconv(in_tiles(y, lambda first, last: self._front(x, first, last)))
-        result = torch.empty_like(y)
+        result = y.new_empty(y.shape)
         for first, last in tiles(y.shape[AXIS], y.shape[1]):
             gate(self._widened(y[..., first:last]), result[..., first:last])
         return result

@@ -16,13 +16,15 @@ _gate = kernel("gate", *2 * (POINTER, LENGTH, LENGTH), *4 * (LENGTH,))
 def gate(wide: torch.Tensor, result: torch.Tensor) -> None:
     """Fills `result`, `(rows, channels, time)`, from `wide`, `(rows, 2 * channels, time)`.
 
-    Both are float32 or bfloat16, and each channel's moments lie after each other.
+    Both are float32 or bfloat16. Each channel's moments of the result must lie after each other.
     """
+    if wide.stride(2) != 1:
+        wide = wide.contiguous()
     assert wide.dtype == result.dtype
     assert wide.dtype in (torch.float32, torch.bfloat16)
     assert len(wide) == len(result)
     assert wide.shape[1:] == (2 * result.shape[1], result.shape[2])
-    assert result.shape[2] < 2 or wide.stride(2) == result.stride(2) == 1
+    assert result.shape[2] < 2 or result.stride(2) == 1
     threads = torch.get_num_threads()
     axis = 0 if len(wide) >= threads else 2
     parts = (torch.tensor_split(each, threads, axis) for each in (wide, result))

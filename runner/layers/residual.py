@@ -97,9 +97,10 @@ class FoldedBranch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert x.dtype in (torch.float32, torch.bfloat16)
-        assert x.stride(2) == 1
         assert x.shape[1] == self._channels
-        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        if x.stride(2) != 1:
+            x = x.contiguous()
+        result = x.new_empty(x.shape)
         threads = torch.get_num_threads()
         if len(x) < threads:
             self._share_time(x, result, threads)

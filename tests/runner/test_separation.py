@@ -20,6 +20,7 @@ from tests.runner.tiny_models import SOURCES, full_size, tiny_bag, tiny_demucs, 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "htdemucs": tiny_htdemucs,
     "htdemucs without training length": lambda: tiny_htdemucs(use_train_segment=False),
+    "htdemucs without bottom channels": lambda: tiny_htdemucs(bottom_channels=0),
     "hdemucs": tiny_hdemucs,
     "demucs": tiny_demucs,
     "bag": tiny_bag,

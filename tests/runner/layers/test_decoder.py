@@ -56,6 +56,17 @@ def test_channels_that_come_without_frequencies_are_spread_over_them() -> None:
 
 
 @pytest.mark.parametrize("freq", [True, False])
+def test_channels_may_lie_after_each_other(freq: bool) -> None:
+    """As a transformer leaves them."""
+    shape = (1, 16, 9, 4) if freq else (1, 16, 4)
+    x, skip = torch.randn(shape).movedim(-1, 1), torch.randn(shape).movedim(-1, 1)
+    plain = layer(freq=freq)
+    with torch.no_grad():
+        expected, _ = plain(x, skip, 64)
+        assert_equal_to_rounding(TiledDecoder(plain, torch.float32)(x, skip, 64)[0], expected)
+
+
+@pytest.mark.parametrize("freq", [True, False])
 def test_in_16_bits_it_is_close(freq: bool) -> None:
     x = torch.randn(1, 4, 16, 9) if freq else torch.randn(1, 4, 16)
     plain = layer(freq=freq)

@@ -39,7 +39,7 @@ def test_gates_are_closed_and_open_however_far_from_zero() -> None:
         (torch.zeros(1, 4, 9), torch.zeros(1, 3, 9)),
         (torch.zeros(1, 4, 9).double(), torch.zeros(1, 2, 9).double()),
         (torch.zeros(1, 4, 9), torch.zeros(1, 2, 9).bfloat16()),
-        (torch.zeros(1, 4, 18)[..., ::2], torch.zeros(1, 2, 9)),
+        (torch.zeros(1, 4, 9), torch.zeros(1, 2, 18)[..., ::2]),
         (torch.zeros(2, 4, 9), torch.zeros(1, 2, 9)),
     ],
     ids=["channels", "float64", "other numbers", "every other", "rows"],
