@@ -30,7 +30,9 @@ def can_run_lean(network: nn.Module) -> bool:
     given: Any = network
     branches = given.encoder, given.tencoder, given.decoder, given.tdecoder
     layers = [layer for branch in branches for layer in branch]
-    return len({len(branch) for branch in branches}) == 1 and not any(layer.empty for layer in layers)
+    return len({len(branch) for branch in branches}) == 1 and not any(
+        getattr(layer, "empty", True) for layer in layers
+    )
 
 
 def forward(network: Any, mix: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,7 @@ def overlap(
     assert time < 2 or result.stride(2) == 1
     assert bias.dtype == torch.float32
     assert bias.is_contiguous()
+    assert bias.shape == (outputs,)
     earlier = None
     if before is not None:
         assert before.is_contiguous()
