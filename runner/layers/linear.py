@@ -40,4 +40,7 @@ def _is_for_onednn(weight: torch.Tensor) -> bool:
         return False
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False
-    return weight.dtype is torch.bfloat16 or torch.get_float32_matmul_precision() == "medium"
+    if weight.dtype is torch.bfloat16:
+        supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return supported
+    return torch.get_float32_matmul_precision() == "medium"

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -11,10 +11,21 @@ _own = threading.local()
 
 
 def on_threads(work: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
-    """Calls `work` with each of the arguments, and returns when all of it is done."""
+    """Calls `work` with each of the arguments, and returns or raises when all that began is done."""
     threads = torch.get_num_threads()
-    each = zip(*arguments, strict=True)
-    list(map(work, *each) if threads == 1 else _pool(threads).map(work, *each))
+    if threads == 1:
+        for each in arguments:
+            work(*each)
+        return
+    futures = [_pool(threads).submit(work, *each) for each in arguments]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        # A cancelled job leaves by an exception, and with it the memory that kernels still write to.
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
