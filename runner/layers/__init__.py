@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from demucs.hdemucs import ScaledEmbedding
+from demucs.hdemucs import MultiWrap, ScaledEmbedding
 from torch import nn
 
 from runner.layers import decoder, encoder
@@ -39,8 +39,8 @@ def replace_layers(network: nn.Module, numbers: torch.dtype, attend: Attend) -> 
     """
     _replace(network, lambda layer: _inner(layer, numbers, attend))
     run_lean(network)
-    # Where branches merge (HDemucs), the network looks into the layers around that place.
-    if not any(getattr(layer, "empty", False) for layer in network.modules()):
+    # Where branches merge (HDemucs) or bands have layers of their own, others look into the layers there.
+    if not any(isinstance(layer, MultiWrap) or getattr(layer, "empty", False) for layer in network.modules()):
         _replace(network, lambda layer: _outer(layer, numbers))
 
 

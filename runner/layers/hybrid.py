@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from runner.layers.spectrum import inverse
 
+_LEAST = 1e-5
+"""Added to deviations, of which silence has none."""
+
 
 def run_lean(network: nn.Module) -> None:
     """Replaces the forward of an HTDemucs like the published ones, and of nothing else."""
@@ -28,11 +31,8 @@ def can_run_lean(network: nn.Module) -> bool:
     if not isinstance(network, HTDemucs) or not network.cac or network.training:
         return False
     given: Any = network
-    branches = given.encoder, given.tencoder, given.decoder, given.tdecoder
-    layers = [layer for branch in branches for layer in branch]
-    return len({len(branch) for branch in branches}) == 1 and not any(
-        getattr(layer, "empty", True) for layer in layers
-    )
+    layers = [*given.encoder, *given.tencoder, *given.decoder, *given.tdecoder]
+    return not any(getattr(layer, "empty", True) for layer in layers)
 
 
 def forward(network: Any, mix: torch.Tensor) -> torch.Tensor:
@@ -66,9 +66,6 @@ def forward(network: Any, mix: torch.Tensor) -> torch.Tensor:
     result += mean_t[:, None]
     result.addcmul_(xt.view_as(result), deviation_t[:, None])
     return result[..., :length]
-
-
-_LEAST = 1e-5
 
 
 def _statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

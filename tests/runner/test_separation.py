@@ -21,6 +21,7 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "htdemucs": tiny_htdemucs,
     "htdemucs without training length": lambda: tiny_htdemucs(use_train_segment=False),
     "htdemucs without bottom channels": lambda: tiny_htdemucs(bottom_channels=0),
+    "htdemucs with layers for each band": lambda: tiny_htdemucs(multi_freqs=[0.5], multi_freqs_depth=1),
     "hdemucs": tiny_hdemucs,
     "demucs": tiny_demucs,
     "bag": tiny_bag,

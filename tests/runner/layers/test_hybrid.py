@@ -1,5 +1,6 @@
 """The lean forward of HTDemucs against its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_it_is_equal_to_demucs_forward(changes: dict[str, Any], length: int) -> 
     assert torch.equal(mix, before), "the input is not changed"
 
 
-def test_a_mix_longer_than_a_segment_is_refused_as_demucs_does() -> None:
+def test_a_mix_longer_than_a_segment_is_refused_as_valid_length_does() -> None:
     network = tiny_htdemucs().eval()
     run_lean(network)
     with pytest.raises(ValueError, match="longer than"):
@@ -45,10 +46,18 @@ def test_a_mix_longer_than_a_segment_is_refused_as_demucs_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "network",
-    [tiny_htdemucs(cac=False).eval(), tiny_htdemucs().train(), tiny_hdemucs().eval(), tiny_demucs().eval()],
+    "build",
+    [
+        lambda: tiny_htdemucs(cac=False).eval(),
+        lambda: tiny_htdemucs().train(),
+        lambda: tiny_htdemucs(depth=4).eval(),  # whose branches merge
+        lambda: tiny_htdemucs(multi_freqs=[0.5], multi_freqs_depth=1).eval(),
+        lambda: tiny_hdemucs().eval(),
+        lambda: tiny_demucs().eval(),
+    ],
 )
-def test_networks_of_another_kind_keep_their_own(network: nn.Module) -> None:
+def test_networks_of_another_kind_keep_their_own(build: Callable[[], nn.Module]) -> None:
+    network = build()
     assert not can_run_lean(network)
     run_lean(network)
     assert "forward" not in vars(network)
