@@ -1,6 +1,7 @@
-"""Loops that neither numpy nor torch has, in C: one file each, compiled for several kinds of processor.
+"""Loops that neither numpy nor torch has, or has in more passes over memory, in C.
 
-A kernel reads and writes arrays and keeps nothing; the module of the runner that wraps it says what it does.
+There is a file for each, and headers that they share; they are compiled for several kinds of processor. A
+kernel reads and writes arrays and keeps nothing; the module of the runner that wraps it says what it does.
 Python's lock is free meanwhile.
 """
 

@@ -1,8 +1,8 @@
 /* Attention of one head in float32: see runner/layers/attention.py.
 
-   Some queries hear some keys at a time, so that their scores stay in a core's nearest cache; what was heard so
-   far is scaled down when a higher score comes (M. Milakov, N. Gimelshein, "Online normalizer calculation for
-   softmax", 2018). */
+   Some queries hear some keys at a time, so that their scores stay in a core's nearest cache; what was heard
+   so far is scaled down when a higher score comes (M. Milakov, N. Gimelshein, "Online normalizer calculation
+   for softmax", 2018). */
 
 #include "products.h"
 
@@ -74,11 +74,11 @@ INLINE void hear(block *b, const float *values, long count, int parts) {
     }
 }
 
-/* softmax(scale Q K^T) V: `(queries, dims)` by `(keys, dims)` twice to `(queries, dims)`, dims a multiple of 16
-   and no more than 64, one key or more, rows some strides apart. */
+/* softmax(scale Q K^T) V: `(queries, dims)` by `(keys, dims)` twice to `(queries, dims)`, dims a multiple of
+   16 and no more than 64, one key or more, rows some strides apart. */
 void attend_float32(
-    const float *q, long q_stride, const float *k, long k_stride, const float *v, long v_stride, float *result,
-    long result_stride, long queries, long keys, long dims, float scale, float *room) {
+    const float *q, long q_stride, const float *k, long k_stride, const float *v, long v_stride,
+    float *result, long result_stride, long queries, long keys, long dims, float scale, float *room) {
     long width = filled_up(keys);
     float *values = room + dims * width;
     block *b = (block *)(values + dims * width);

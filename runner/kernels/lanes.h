@@ -80,11 +80,17 @@ INLINE void store_some(void *array, long place, int shortened, lanes x, long cou
             ((float *)array)[place + i] = kept[i];
 }
 
+/* The larger one of `x` and `least`. What is no number stays that, other than with Clang's own function. */
+INLINE lanes at_least(lanes x, float least) {
+    bits below = (bits)(x < least);
+    return (lanes)((below & (bits)((lanes){0} + least)) | (~below & (bits)x));
+}
+
 /* 2^x to 2e-7 of it, no less than 2^-126, for x no more than 127: x is split at the nearest integer, which is
    added to the exponent of what the Taylor series gives of the rest. */
 INLINE lanes power_of_two(lanes x) {
     const lanes far = (lanes){0} + 12582912; /* 1.5 * 2^23, where steps are 1 */
-    x = __builtin_elementwise_max(x, (lanes){0} - 126);
+    x = at_least(x, -126);
     lanes shifted = x + far, left = x - (shifted - far);
     lanes result = left * 1.540353e-4f + 1.333356e-3f;
     result = result * left + 9.618129e-3f;
@@ -96,7 +102,7 @@ INLINE lanes power_of_two(lanes x) {
 }
 
 INLINE lanes sigmoid(lanes x) {
-    return 1 / (1 + power_of_two(__builtin_elementwise_min(-1.442695f * x, (lanes){0} + 126)));
+    return 1 / (1 + power_of_two(-at_least(1.442695f * x, -126)));
 }
 
 /* x (1 + erf(x / sqrt 2)) / 2, with erf to 1.5e-7: M. Abramowitz, I. Stegun, "Handbook of Mathematical

@@ -2,8 +2,8 @@
 
 #include "lanes.h"
 
-/* A row of one step of the output: the sum of what two steps of the input add to it, either of which may not be
-   there, and of the bias. */
+/* A row of one step of the output: the sum of what two steps of the input add to it, either of which may not
+   be there, and of the bias. */
 INLINE void overlap_row(
     const void *front, const void *back, float bias, void *result, long time, int bent, int from_short,
     int to_short) {
@@ -28,12 +28,14 @@ INLINE void overlap_as(
 
 /* Steps of the output that belong to steps `first` to `last` of the input, of which there are `count`.
 
-   `halves` are `(count, 2, outputs, stride, time)`, `before` the second half of the step before them or none. */
+   `halves` are `(count, 2, outputs, stride, time)`, `before` is the second half of the step before them, or
+   none. */
 void overlap(
     const char *halves, long from_short, const char *before, const float *bias, char *to, long to_output,
     long to_step, long to_short, long first, long last, long count, long outputs, long stride, long time,
     long bent) {
-    long from_size = from_short ? 2 : 4, to_size = to_short ? 2 : 4, half = outputs * stride * time * from_size;
+    long from_size = from_short ? 2 : 4, to_size = to_short ? 2 : 4;
+    long half = outputs * stride * time * from_size;
     for (long step = first; step < last; step++)
         for (long output = 0; output < outputs; output++)
             for (long tap = 0; tap < stride; tap++) {

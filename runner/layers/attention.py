@@ -41,7 +41,7 @@ _KERNELS = {
 
 
 def fastest_attention(numbers: torch.dtype) -> Attend:
-    """For such numbers on this CPU; torch's where nobody has measured."""
+    """For such numbers on this CPU; torch's where that is faster, or nobody has measured."""
     torchs_is = processor.has_amx() if numbers is torch.bfloat16 else processor.is_of_intel()
     if torchs_is or numbers not in _KERNELS:
         return functional.scaled_dot_product_attention

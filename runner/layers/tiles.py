@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 _VALUES = 1 << 18
-"""Of a part; with a quarter or four times as many layers took longer, see docs/performance.md."""
+"""Of a part; with a quarter or four times as many layers took longer."""
 
 AXIS = 2
 """Frequencies of `(batch, channels, frequencies, time)`, time of `(batch, channels, time)`."""

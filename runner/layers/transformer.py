@@ -2,9 +2,9 @@
 
 Of `MyTransformerEncoderLayer` and `CrossTransformerEncoderLayer` of `demucs.transformer`, where norms come
 first (R. Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020): layer scales are part
-of the weights before them, queries, keys and values are views of one product, and the feed-forward network
-takes some steps of time after the other. Oracles: the classes themselves; equal to rounding. In 16 bits the
-sums between the blocks stay float32.
+of the weights before them, queries, keys and values are views of one product or two, and the feed-forward
+network takes some steps of time after the other. Oracles: the classes themselves; equal to rounding. In 16
+bits the sums between the blocks stay float32.
 """
 
 from typing import Any

@@ -30,6 +30,9 @@ if sys.argv[3:]: processor.has_avx512_bf16 = lambda: False
 from runner.audio_files import _quantise
 from runner.hpss import Hpss
 from runner.kernels import _KERNELS, rows
+from runner.layers.attention import fastest_attention
+from runner.layers.gate import gate
+from runner.layers.overlap import overlap
 from runner.layers.residual import FoldedResiduals
 from runner.loudness import Meter
 from runner.medians import medians_along, medians_down
@@ -42,8 +45,13 @@ limited = [
     for bits, samples in quantised.items()
 ]
 torch.manual_seed(1)
-residuals = FoldedResiduals(DConv(48, init=0.3))
-layer = torch.from_numpy(song[:, :48 * 336].reshape(2, 48, 336))
+# Neither channels nor moments fill any processor's registers.
+residuals = FoldedResiduals(DConv(50, compress=7, init=0.3))
+layer = torch.from_numpy(song[:, 9000 : 9000 + 50 * 331].reshape(2, 50, 331).copy())
+gated, overlapped = torch.empty(2, 25, 331), torch.empty(5, 15, 331)
+gate(layer, gated)
+overlap(layer.view(2, 2, 5, 5, 331), None, torch.ones(5), overlapped, then_gelu=True)
+heads = torch.from_numpy(song[:, : 64 * 331].reshape(1, 2, 331, 64).copy())
 values = song[:, :160 * 1024].reshape(160, -1)
 np.savez(
     sys.argv[2],
@@ -54,6 +62,9 @@ np.savez(
     limited=limited,
     quantised=np.stack(list(quantised.values())),
     residuals=residuals(layer),
+    gated=gated,
+    overlapped=overlapped,
+    attended=fastest_attention(torch.float32)(heads, heads, heads),
     shortened=residuals(layer.bfloat16()).float(),
     down=medians_down(values[:, 5:1000]),
     along=medians_along(values[:37]),
@@ -89,7 +100,8 @@ def test_a_lesser_processor_gives_the_same_numbers(
     np.testing.assert_array_equal(found["down"], expected["down"])
     np.testing.assert_array_equal(found["along"], expected["along"])
     np.testing.assert_allclose(found["harmonic"], expected["harmonic"], rtol=0, atol=2e-6)
-    np.testing.assert_allclose(found["residuals"], expected["residuals"], rtol=0, atol=5e-6)
+    for layer in ("residuals", "gated", "overlapped", "attended"):
+        np.testing.assert_allclose(found[layer], expected[layer], rtol=0, atol=5e-6)
     np.testing.assert_allclose(found["shortened"], expected["shortened"], rtol=0, atol=5e-3)
     np.testing.assert_array_equal(found["quantised"], expected["quantised"])
     np.testing.assert_array_equal(found["limited"], expected["limited"])

@@ -33,6 +33,14 @@ def test_gates_are_closed_and_open_however_far_from_zero() -> None:
     torch.testing.assert_close(result, torch.tensor([[[0.0, 0.0, 3.0, 3.0]]]), rtol=0, atol=1e-30)
 
 
+def test_what_is_no_number_stays_none() -> None:
+    """So that whoever writes the files finds it."""
+    wide = torch.tensor([[[1.0, 2.0], [float("nan"), 0.0]]])
+    result = torch.empty(1, 1, 2)
+    gate(wide, result)
+    torch.testing.assert_close(result, torch.tensor([[[float("nan"), 1.0]]]), equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("wide", "result"),
     [
