@@ -51,7 +51,7 @@ INLINE void keep_hidden(const branch *b, state *s, long h, long first, lanes x[G
             lanes away = first_of(x[i][j] - mean, moments - j * LANES);
             squares += away * away;
         }
-    join(&s->spreads[s->part], (spread){(double)there * moments, mean, total(squares), 0});
+    join(&s->spreads[s->part], (spread){(double)there * moments, mean, total(squares)});
 }
 
 INLINE void narrow_some(const branch *b, state *s, long first, const float *near, int count) {

@@ -24,7 +24,7 @@ typedef struct {
 
 /* Values so far, their mean, and the sum of their squared distances from it. */
 typedef struct {
-    double count, mean, squares, unused;
+    double count, mean, squares;
 } spread;
 
 /* What a row keeps from phase to phase: what each part found, and hidden channels of all moments. */
@@ -42,7 +42,7 @@ static long near_width(const branch *b) {
 }
 
 static long state_size(const branch *b, long time, long parts) {
-    long of_part = 8 + b->narrow + 2 * b->narrow * b->narrow;
+    long of_part = 6 + b->narrow + 2 * b->narrow * b->narrow;
     return rounded(parts * of_part + b->narrow * rounded(time, LANES), 16);
 }
 
@@ -54,7 +54,7 @@ static long own_size(const branch *b) {
 
 static state state_of(const branch *b, float *room, long time, long part, long parts) {
     state s = {.spreads = (spread *)room, .time = time, .stride = rounded(time, LANES)};
-    s.products = (double *)(room + 8 * parts);
+    s.products = (double *)(room + 6 * parts);
     s.sums = (float *)(s.products + parts * b->narrow * b->narrow);
     s.hidden = s.sums + parts * b->narrow;
     s.part = part, s.parts = parts;

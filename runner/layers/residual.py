@@ -103,13 +103,13 @@ class FoldedBranch(nn.Module):
         result = x.new_empty(x.shape)
         threads = torch.get_num_threads()
         if len(x) < threads:
-            self._share_time(x, result, threads)
+            self._compute(x, result, threads)
         else:
             shares = zip(torch.tensor_split(x, threads), torch.tensor_split(result, threads), strict=True)
-            on_threads(self._share_time, shares)
+            on_threads(self._compute, shares)
         return result
 
-    def _share_time(self, x: torch.Tensor, result: torch.Tensor, parts: int = 1) -> None:
+    def _compute(self, x: torch.Tensor, result: torch.Tensor, parts: int = 1) -> None:
         """On one thread, or each part of the time on its own."""
         count, _, time = x.shape
         places = x.data_ptr(), result.data_ptr(), *x.stride()[:2], *result.stride()[:2]
